@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/dtype.h"
 #include "core/limits.h"
 #include "core/result.h"
 
@@ -59,34 +60,6 @@ class FixedText {
 using DataId = FixedText<kDataIdBytesMax>;  // 1 to 255 bytes, any bytes
 using Name = FixedText<kNameBytesMax>;      // node names, arena paths
 using Text = FixedText<kTextBytesMax>;      // error text on the wire
-
-// Element types as they travel: append only, never renumber.
-enum class Dtype : std::uint8_t {
-  kBool = 0,
-  kU8,
-  kI8,
-  kU16,
-  kI16,
-  kU32,
-  kI32,
-  kU64,
-  kI64,
-  kF16,
-  kBF16,
-  kF32,
-  kF64,
-  kC64,
-  kC128,
-  kF8E4M3,
-  kF8E5M2,
-};
-inline constexpr std::uint8_t kDtypeCount = 17;
-
-inline constexpr std::uint64_t dtype_bytes(Dtype dtype) {
-  constexpr std::array<std::uint8_t, kDtypeCount> kBytes{1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 8, 16, 1, 1};
-  return kBytes[static_cast<std::uint8_t>(dtype)];
-}
-const char* dtype_name(Dtype dtype);
 
 struct Shape {
   std::uint8_t dims = 0;  // 0: a scalar, one element
