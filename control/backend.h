@@ -1,0 +1,58 @@
+// What the gRPC services need of the sidecar behind them. One class implements it for the engine, another for tests.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "control/peers.h"
+#include "core/engine_stats.h"
+#include "core/loop.h"
+#include "core/messages.h"
+
+namespace sidecar {
+
+// Who this sidecar is. Complete before the first service is reachable and constant from then on: any thread may read it.
+struct Identity {
+  Rank rank = kNoRank;
+  InstanceId instance = 0;
+  std::string node;
+  ArenaInfo arena;
+  std::string arena_kind;     // what was chosen, and why
+  std::string advertise;      // host that others are told
+  std::string net_address;    // host:port of the network listener
+  std::string local_address;  // of the shared-memory listener; empty: none
+  std::string ucx_version;
+  std::uint64_t send_quota_bytes = 0;
+  std::uint64_t receive_quota_bytes = 0;
+  std::uint64_t eager_max = kEagerBytesMax;
+  // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
+  std::vector<Rank> local_peer_ranks;
+  StaticPeers peers;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  [[nodiscard]] bool may_share_memory(Rank peer) const;
+};
+
+// The loop's thread only: services get there through the mailbox.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // The client may connect with that ticket. Registering again replaces its hints and its ticket.
+  virtual Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
+                                         std::uint64_t receive_unit_bytes) = 0;
+  // An unknown client is not an error; another client's ticket is.
+  virtual Status unregister_client(InstanceId client, const Ticket& ticket) = 0;
+  // That sidecar may connect, once.
+  virtual Result<Ticket> admit_peer(Rank from, InstanceId instance) = 0;
+
+  virtual EngineStats stats() const = 0;
+  virtual LoopStats loop_stats() const = 0;
+  virtual std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const = 0;
+  virtual std::vector<PeerInfo> peers() const = 0;
+  // Begins what SIGTERM begins.
+  virtual void drain() = 0;
+};
+
+}  // namespace sidecar

@@ -1,0 +1,301 @@
+#include "control/options.h"
+
+#include <arpa/inet.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cmath>
+#include <map>
+#include <thread>
+
+#include "control/units.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace sidecar {
+namespace {
+
+const std::map<std::string, ArenaChoice> kArenas{
+    {"auto", ArenaChoice::kAuto}, {"shared", ArenaChoice::kShared}, {"host", ArenaChoice::kHost}};
+const std::map<std::string, PollPolicy> kPolls{
+    {"event", PollPolicy::kEvent}, {"adaptive", PollPolicy::kAdaptive}, {"busy", PollPolicy::kBusy}};
+const std::map<std::string, LogLevel> kLogLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
+                                                {"info", LogLevel::kInfo},   {"warn", LogLevel::kWarn},
+                                                {"error", LogLevel::kError}, {"off", LogLevel::kOff}};
+
+template <class Map, class Value>
+std::string name_of(const Map& map, const Value& value) {
+  for (const auto& [name, candidate] : map) {
+    if (candidate == value) return name;
+  }
+  return "?";
+}
+
+template <class Map>
+std::string names_of(const Map& map) {
+  std::string names;
+  for (const auto& [name, value] : map) names += (names.empty() ? "" : "|") + name;
+  return names;
+}
+
+std::string environment_name(std::string flag) {
+  for (char& c : flag) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return "SIDECAR_" + flag;
+}
+
+// The settings that are text for CLI11 and become values afterwards, so that an error can say what was meant.
+struct Texts {
+  std::string arena_bytes = "1G";
+  std::string eager_max = "64K";
+  std::string deadline = "600s";
+  std::string peer_timeout = "30s";
+  std::string drain_timeout = "10s";
+  std::string arena = "auto";
+  std::string poll;
+  std::string log_level;
+};
+
+template <class T>
+void add(CLI::App& app, const std::string& name, T& value, const std::string& help) {
+  app.add_option("--" + name, value, help)->envname(environment_name(name));
+}
+
+void declare(CLI::App& app, Options& options, Texts& texts) {
+  add(app, "rank", options.rank, "Which sidecar this is, from 0 (required)");
+  add(app, "world-size", options.world_size, "How many ranks there are: for a --peers pattern");
+  add(app, "peers", options.peers_spec,
+      "Where the sidecars' gRPC servers are: 0=host:port,1=host:port | @file | a pattern such as "
+      "sidecar-%d.sidecars:10000 or host (ports 10000 + rank). Default: all on this host");
+  add(app, "node", options.node, "Name of this node: other names never share memory. Default: the host name");
+  add(app, "shm-size", texts.arena_bytes, "Bytes of the arena, with K, M, G or T. Default 1G");
+  add(app, "shm-dir", options.shm_dir, "Where a shared arena's file lives. Default /dev/shm");
+  add(app, "arena", texts.arena, names_of(kArenas) + ": shared memory or plain memory. Default auto");
+  add(app, "receive-percent", options.receive_percent, "Part of the arena for what arrives. Default 50");
+  add(app, "grpc-port", options.grpc_port, "gRPC port, 0 for any. Default: as --peers says, or 10000 + rank");
+  add(app, "data-port", options.data_port, "Active-message port, 0 for any. Default 12000 + rank");
+  add(app, "listen", options.listen, "Address to listen on. Default 127.0.0.1");
+  add(app, "advertise", options.advertise, "Host that the others are told. Default: as --listen, or the host name");
+  app.add_flag("--insecure", options.insecure, "Allow a --listen address that other machines can reach, without TLS")
+      ->envname("SIDECAR_INSECURE");
+  add(app, "poll", texts.poll,
+      names_of(kPolls) + ": sleep at once, spin a little first, never sleep. Default adaptive with more than two cores");
+  add(app, "spin-us", options.spin_us, "How long adaptive polling spins after traffic, microseconds. Default 20");
+  add(app, "eager-max", texts.eager_max, "Payloads above this travel by rendezvous. Default and maximum 64K");
+  add(app, "deadline", texts.deadline, "For calls that name none: 600s, 10m, never. Default 600s");
+  add(app, "peer-timeout", texts.peer_timeout, "A peer that is silent for so long is lost. Default 30s");
+  add(app, "drain-timeout", texts.drain_timeout, "How long SIGTERM waits for what is under way. Default 10s");
+  add(app, "log-level", texts.log_level, names_of(kLogLevels) + ". Default info, or what SIDECAR_LOG says");
+  app.add_option("--local-peer-ranks", options.local_peer_ranks,
+                 "Only these ranks may share memory with this one. Default: all that prove to be on this node")
+      ->delimiter(',')
+      ->envname("SIDECAR_LOCAL_PEER_RANKS");
+  add(app, "is-local", options.is_local, "Without --peers: whether all ranks are on this host. Default true");
+  add(app, "device-id", options.device_id, "The GPU this sidecar serves; -1: none");
+}
+
+tl::unexpected<Exit> wrong(const std::string& text) {
+  return tl::unexpected(Exit{2, fmt::format("sidecard: {}\nRun 'sidecard --help' for all settings.\n", text)});
+}
+
+tl::unexpected<Exit> wrong(const std::string& flag, const std::string& text) {
+  return wrong(fmt::format("--{} (or {}): {}", flag, environment_name(flag), text));
+}
+
+template <class Map, class Value>
+bool choose(const Map& map, const std::string& name, Value& value) {
+  const auto it = map.find(name);
+  if (it == map.end()) return false;
+  value = it->second;
+  return true;
+}
+
+tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
+  const auto size = [](const char* flag, const std::string& text, std::uint64_t& value) -> tl::expected<void, Exit> {
+    const auto parsed = parse_size(text);
+    if (!parsed) return wrong(flag, parsed.error());
+    value = *parsed;
+    return {};
+  };
+  const auto duration = [](const char* flag, const std::string& text, TimeNs& value) -> tl::expected<void, Exit> {
+    const auto parsed = parse_duration(text);
+    if (!parsed) return wrong(flag, parsed.error());
+    value = *parsed;
+    return {};
+  };
+  if (auto r = size("shm-size", texts.arena_bytes, options.arena_bytes); !r) return r;
+  if (auto r = size("eager-max", texts.eager_max, options.eager_max); !r) return r;
+  if (auto r = duration("deadline", texts.deadline, options.deadline_ns); !r) return r;
+  if (auto r = duration("peer-timeout", texts.peer_timeout, options.peer_timeout_ns); !r) return r;
+  if (auto r = duration("drain-timeout", texts.drain_timeout, options.drain_timeout_ns); !r) return r;
+  if (!choose(kArenas, texts.arena, options.arena)) {
+    return wrong("arena", fmt::format("'{}' is none of {}", texts.arena, names_of(kArenas)));
+  }
+  options.poll = std::thread::hardware_concurrency() > 2 ? PollPolicy::kAdaptive : PollPolicy::kEvent;
+  if (!texts.poll.empty() && !choose(kPolls, texts.poll, options.poll)) {
+    return wrong("poll", fmt::format("'{}' is none of {}", texts.poll, names_of(kPolls)));
+  }
+  options.log_level_given = !texts.log_level.empty();
+  if (options.log_level_given && !choose(kLogLevels, texts.log_level, options.log_level)) {
+    return wrong("log-level", fmt::format("'{}' is none of {}", texts.log_level, names_of(kLogLevels)));
+  }
+  return {};
+}
+
+tl::expected<void, Exit> check_ranges(const Options& options) {
+  if (options.rank == kNoRank) return wrong("rank", "is missing; it says which sidecar this is, counted from 0");
+  if (options.rank < 0 || options.rank > kRankMax) {
+    return wrong("rank", fmt::format("{} is not within 0 to {}", options.rank, kRankMax));
+  }
+  if (options.world_size < 0) return wrong("world-size", "is negative");
+  if (options.world_size > 0 && options.rank >= options.world_size) {
+    return wrong("rank", fmt::format("{} does not fit in a world of {}: ranks are 0 to {}", options.rank,
+                                     options.world_size, options.world_size - 1));
+  }
+  for (const auto& [flag, port] : {std::pair{"grpc-port", options.grpc_port}, {"data-port", options.data_port}}) {
+    if (port < -1 || port > 65535) return wrong(flag, fmt::format("{} is not a port", port));
+  }
+  if (options.arena_bytes < (1u << 20)) {
+    return wrong("shm-size", fmt::format("{} is too little: at least 1 MiB", size_text(options.arena_bytes)));
+  }
+  if (options.arena_bytes > (std::uint64_t{1} << 46)) {
+    return wrong("shm-size", fmt::format("{} is too much: at most 64 TiB", size_text(options.arena_bytes)));
+  }
+  if (options.eager_max == 0 || options.eager_max > kEagerBytesMax) {
+    return wrong("eager-max", fmt::format("must be within 1 and {}", size_text(kEagerBytesMax)));
+  }
+  if (options.receive_percent < 1 || options.receive_percent > 99) {
+    return wrong("receive-percent", fmt::format("{} is not within 1 to 99", options.receive_percent));
+  }
+  if (options.spin_us > 1'000'000) return wrong("spin-us", "is more than a second");
+  if (options.deadline_ns == 0) return wrong("deadline", "must not be zero; say never to wait for ever");
+  if (options.peer_timeout_ns < kSecond || options.peer_timeout_ns == kNever) {
+    return wrong("peer-timeout", "must be a time of at least 1s: a peer that says nothing for ever is lost");
+  }
+  if (options.drain_timeout_ns == kNever) return wrong("drain-timeout", "must be a time");
+  for (const Rank rank : options.local_peer_ranks) {
+    if (rank < 0) return wrong("local-peer-ranks", fmt::format("{} is not a rank", rank));
+  }
+  return {};
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 && name[0] != 0 ? name.data() : "localhost";
+}
+
+bool is_wildcard(std::string_view host) { return host == "0.0.0.0" || host == "::"; }
+
+// What depends on other settings, and membership.
+tl::expected<void, Exit> complete(Options& options) {
+  if (options.node.empty()) options.node = host_name();
+  if (options.node.size() > kNameBytesMax) return wrong("node", "is longer than 255 bytes");
+  if (!is_loopback(options.listen) && !options.insecure) {
+    return wrong("listen", fmt::format("other machines can reach {}, and nothing is encrypted or authenticated: "
+                                       "say --insecure if the network is trusted",
+                                       options.listen));
+  }
+  if (options.advertise.empty()) {
+    options.advertise = is_wildcard(options.listen) ? host_name() : options.listen;
+  }
+  const bool default_ports_end = options.rank > 65535 - kDataPortBase;
+  if (default_ports_end && (options.data_port < 0 || (options.peers_spec.empty() && options.grpc_port < 0))) {
+    return wrong("rank", fmt::format("{} is too large for the default ports: give --grpc-port and --data-port",
+                                     options.rank));
+  }
+  if (options.data_port < 0) options.data_port = kDataPortBase + options.rank;
+
+  std::string spec = options.peers_spec;
+  if (spec.empty() && options.world_size > 1 && !options.is_local) {
+    return wrong("peers", "is missing although SIDECAR_IS_LOCAL is false: say where the other sidecars are");
+  }
+  if (spec.empty() && options.world_size == 0) {
+    const int port = options.grpc_port > 0 ? options.grpc_port : kGrpcPortBase + options.rank;
+    spec = fmt::format("{}={}", options.rank,
+                       HostPort{options.advertise, static_cast<std::uint16_t>(port)}.text());
+  } else if (spec.empty()) {
+    spec = options.advertise.find(':') == std::string::npos ? options.advertise
+                                                            : fmt::format("[{}]", options.advertise);
+  }
+  auto peers = StaticPeers::parse(spec, options.world_size);
+  if (!peers) return wrong(peers.error());
+  options.peers = *std::move(peers);
+  const auto own = options.peers.find(options.rank);
+  if (!own) {
+    return wrong("rank", fmt::format("{} is not among the peers ({})", options.rank, options.peers.summary()));
+  }
+  if (options.grpc_port < 0) options.grpc_port = own->port;
+
+  struct stat info {};
+  if (options.arena != ArenaChoice::kHost &&
+      (stat(options.shm_dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))) {
+    return wrong("shm-dir", fmt::format("{} is not a directory: name another one, or use --arena host",
+                                        options.shm_dir));
+  }
+  return {};
+}
+
+}  // namespace
+
+tl::expected<Options, Exit> parse_options(int argc, const char* const* argv) {
+  Options options;
+  Texts texts;
+  CLI::App app{"sidecard - forwards tensors between the executors of many nodes.\n"
+               "Every setting can also come from the environment (in parentheses); flags win."};
+  app.name("sidecard");
+  app.set_version_flag("--version", "sidecard " SIDECAR_VERSION);
+  app.get_formatter()->column_width(34);
+  try {
+    declare(app, options, texts);
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return tl::unexpected(Exit{0, app.help()});
+  } catch (const CLI::CallForVersion&) {
+    return tl::unexpected(Exit{0, "sidecard " SIDECAR_VERSION "\n"});
+  } catch (const CLI::Error& error) {
+    return wrong(error.what());
+  }
+  if (auto converted = convert(texts, options); !converted) return tl::unexpected(converted.error());
+  if (auto checked = check_ranges(options); !checked) return tl::unexpected(checked.error());
+  if (auto completed = complete(options); !completed) return tl::unexpected(completed.error());
+  return options;
+}
+
+std::string describe(const Options& options) {
+  std::string text;
+  const auto line = [&text](const char* name, const auto& value) {
+    text += fmt::format("  {:<18} {}\n", name, value);
+  };
+  line("rank", options.rank);
+  line("node", options.node);
+  line("peers", options.peers.summary());
+  line("local-peer-ranks", options.local_peer_ranks.empty()
+                               ? std::string("all that prove to be on this node")
+                               : fmt::format("{}", fmt::join(options.local_peer_ranks, ",")));
+  line("listen", options.listen + (is_loopback(options.listen) ? "" : " (insecure: no TLS)"));
+  line("advertise", options.advertise);
+  line("grpc-port", options.grpc_port == 0 ? std::string("any") : std::to_string(options.grpc_port));
+  line("data-port", options.data_port == 0 ? std::string("any") : std::to_string(options.data_port));
+  line("arena", name_of(kArenas, options.arena));
+  line("shm-size", size_text(options.arena_bytes));
+  line("shm-dir", options.shm_dir);
+  line("receive-percent", options.receive_percent);
+  line("device-id", options.device_id < 0 ? std::string("none") : std::to_string(options.device_id));
+  line("poll", name_of(kPolls, options.poll));
+  line("spin-us", options.spin_us);
+  line("eager-max", size_text(options.eager_max));
+  line("deadline", duration_text(options.deadline_ns));
+  line("peer-timeout", duration_text(options.peer_timeout_ns));
+  line("drain-timeout", duration_text(options.drain_timeout_ns));
+  return text;
+}
+
+bool is_loopback(std::string_view host) {
+  const std::string name(host);
+  in_addr v4{};
+  if (inet_pton(AF_INET, name.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return name == "::1" || name == "localhost";
+}
+
+}  // namespace sidecar

@@ -1,0 +1,63 @@
+// What sidecard is told: flags > environment > defaults, checked as far as one process can check without trying.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "control/peers.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/types.h"
+
+namespace sidecar {
+
+enum class ArenaChoice : std::uint8_t { kAuto, kShared, kHost };
+
+struct Options {
+  Rank rank = kNoRank;
+  std::int64_t world_size = 0;  // 0: not said
+  std::uint64_t arena_bytes = std::uint64_t{1} << 30;
+  // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
+  std::vector<Rank> local_peer_ranks;
+  bool is_local = true;  // all ranks of the world are on this host, unless --peers says where they are
+  std::int32_t device_id = -1;  // the GPU this sidecar serves, -1 none
+  std::int32_t grpc_port = -1;  // -1 until defaulted; 0: any free one
+  std::int32_t data_port = -1;
+  std::string listen = "127.0.0.1";
+  std::string advertise;  // host that others are told
+  bool insecure = false;
+  std::string node;
+  std::string peers_spec;
+  StaticPeers peers;
+  std::string shm_dir = "/dev/shm";
+  ArenaChoice arena = ArenaChoice::kAuto;
+  PollPolicy poll = PollPolicy::kEvent;
+  std::uint32_t spin_us = 20;
+  TimeNs deadline_ns = 600 * kSecond;
+  TimeNs peer_timeout_ns = 30 * kSecond;
+  TimeNs drain_timeout_ns = 10 * kSecond;
+  std::uint64_t eager_max = kEagerBytesMax;
+  std::uint32_t receive_percent = 50;  // of the arena, for what arrives; the rest is for what is sent
+  LogLevel log_level = LogLevel::kInfo;
+  bool log_level_given = false;  // it then overrides SIDECAR_LOG
+};
+
+// Nothing to run: help was asked for (code 0) or a setting is wrong.
+struct Exit {
+  int code = 0;
+  std::string text;  // for stdout when code is 0, else for stderr
+};
+
+// Reads the environment as well. Does not touch the file system apart from --peers @file and --shm-dir.
+tl::expected<Options, Exit> parse_options(int argc, const char* const* argv);
+
+// One "name value" line per setting in effect.
+std::string describe(const Options& options);
+
+// 127.0.0.0/8, ::1 and "localhost".
+bool is_loopback(std::string_view host);
+
+}  // namespace sidecar
