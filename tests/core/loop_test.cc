@@ -1,85 +1,19 @@
 #include "core/loop.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/support/fake_source.h"
 #include "tests/support/test_loop.h"
 
 namespace sidecar {
 namespace {
-
-// Work is a counter in an eventfd, as a UCX worker's is in its queues: any thread adds, progress() takes.
-class Counter : public EventSource {
- public:
-  Counter() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { CHECK(fd_ >= 0); }
-  ~Counter() override { close(fd_); }
-  void add(std::uint64_t count) { CHECK(write(fd_, &count, sizeof(count)) == sizeof(count)); }
-
-  int fd() override { return fd_; }
-  bool progress(int) override {
-    ++progressed;
-    std::uint64_t count = 0;
-    if (read(fd_, &count, sizeof(count)) != sizeof(count)) return false;
-    taken += count;
-    return true;
-  }
-  bool arm() override {
-    ++armed;
-    return true;
-  }
-
-  std::uint64_t taken = 0;
-  int progressed = 0;
-  int armed = 0;
-
- private:
-  int fd_;
-};
-
-// Its descriptor never says anything: work is found by progress() and arm() alone.
-class Silent : public Counter {
- public:
-  bool progress(int budget) override {
-    ++progressed;
-    seen_budget = budget;
-    if (work == 0) return false;
-    --work;
-    ++done;
-    return true;
-  }
-  bool arm() override {
-    ++armed;
-    if (arrives_before_arm > 0) {
-      --arrives_before_arm;
-      ++work;
-      return false;
-    }
-    return true;
-  }
-  int work = 0;
-  int done = 0;
-  int arrives_before_arm = 0;
-  int seen_budget = 0;
-};
-
-LoopHooks on_step(std::function<bool()> step) {
-  return {.on_step = std::move(step), .next_deadline = {}, .on_timer = {}};
-}
-
-LoopHooks timer(TimeNs* deadline, std::function<void(TimeNs)> fired) {
-  return {.on_step = {}, .next_deadline = [deadline] { return *deadline; }, .on_timer = std::move(fired)};
-}
 
 TEST(Loop, WorkThatComesBetweenProgressAndArmIsNotMissed) {
   TestLoop loop;
@@ -322,132 +256,6 @@ TEST(Loop, ASourceThatWasRemovedIsNotAskedAgain) {
   source.add(1);
   loop.run_until_idle();
   EXPECT_EQ(source.progressed, progressed);
-}
-
-TEST(Loop, WatchFiresOnceAndMayBeTakenBack) {
-  TestLoop loop;
-  int pipe_fds[2];
-  ASSERT_EQ(pipe(pipe_fds), 0);
-  int fired = 0;
-  ASSERT_TRUE(loop->watch(pipe_fds[0], [&] { ++fired; }));
-  EXPECT_FALSE(loop.run_until([&] { return fired > 0; }, 10 * kMillisecond));
-  ASSERT_EQ(write(pipe_fds[1], "x", 1), 1);
-  EXPECT_TRUE(loop.run_until([&] { return fired > 0; }));
-  loop.run_until_idle();
-  EXPECT_EQ(fired, 1) << "still readable, but it was one shot";
-
-  const auto again = loop->watch(pipe_fds[0], [&] { ++fired; });
-  ASSERT_TRUE(again);
-  loop->unwatch(*again);
-  loop->unwatch(*again);
-  loop.run_until_idle();
-  EXPECT_EQ(fired, 1);
-  close(pipe_fds[0]);
-  close(pipe_fds[1]);
-}
-
-TEST(Loop, WatchMayCloseItsDescriptorAndWatchAnother) {
-  TestLoop loop;
-  int a = eventfd(1, EFD_CLOEXEC);
-  int b = eventfd(1, EFD_CLOEXEC);
-  bool second = false;
-  ASSERT_TRUE(loop->watch(a, [&] {
-    close(a);
-    EXPECT_TRUE(loop->watch(b, [&] { second = true; }));
-  }));
-  EXPECT_TRUE(loop.run_until([&] { return second; }));
-  close(b);
-}
-
-TEST(Loop, WatchTellsWhenAProcessHasEnded) {
-  const pid_t child = fork();
-  if (child == 0) {
-    pause();
-    _exit(0);
-  }
-  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
-  ASSERT_GE(pidfd, 0);
-  TestLoop loop;
-  bool gone = false;
-  ASSERT_TRUE(loop->watch(pidfd, [&] { gone = true; }));
-  EXPECT_FALSE(loop.run_until([&] { return gone; }, 20 * kMillisecond));
-  kill(child, SIGKILL);
-  EXPECT_TRUE(loop.run_until([&] { return gone; }));
-  close(pidfd);
-  waitpid(child, nullptr, 0);
-}
-
-TEST(Loop, WatchRefusesWhatCannotBePolled) {
-  TestLoop loop;
-  const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-  ASSERT_GE(file, 0);
-  const auto watched = loop->watch(file, [] {});
-  ASSERT_FALSE(watched);
-  EXPECT_EQ(watched.error().code, Errc::kIo);
-  close(file);
-  loop.run_until_idle();
-}
-
-TEST(Loop, SignalsArriveAsCallbacks) {
-  TestLoop loop;
-  std::vector<int> got;
-  loop->on_signals({SIGTERM, SIGINT}, [&](int number) { got.push_back(number); });
-  raise(SIGTERM);
-  EXPECT_TRUE(loop.run_until([&] { return got.size() == 1; }));
-  raise(SIGINT);
-  EXPECT_TRUE(loop.run_until([&] { return got.size() == 2; }));
-  EXPECT_EQ(got, (std::vector<int>{SIGTERM, SIGINT}));
-}
-
-TEST(Loop, StatsShowTheLongestStepAndTheTimeAsleep) {
-  TimeNs deadline = Loop::now_ns() + 50 * kMillisecond;
-  Loop loop;
-  bool slow = true;
-  loop.set_hooks({.on_step =
-                      [&] {
-                        if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-                        slow = false;
-                        return false;
-                      },
-                  .next_deadline = [&] { return deadline; },
-                  .on_timer = [&](TimeNs) { loop.stop(), deadline = kNever; }});
-  loop.run();
-  EXPECT_GE(loop.stats().longest_step_ns, 20 * kMillisecond);
-  EXPECT_GE(loop.stats().asleep_ns, 15 * kMillisecond);
-  loop.reset_longest_step();
-  EXPECT_EQ(loop.stats().longest_step_ns, 0u);
-}
-
-TEST(Loop, TheThreadThatRunsItIsTheLoopsThread) {
-  Loop loop;
-  EXPECT_TRUE(loop.on_loop_thread());
-  CHECK_ON_LOOP(loop);
-  bool inside = false;
-  loop.set_hooks(on_step([&] {
-    inside = loop.on_loop_thread();
-    loop.stop();
-    return false;
-  }));
-  std::thread([&] { loop.run(); }).join();
-  EXPECT_TRUE(inside);
-  EXPECT_FALSE(loop.on_loop_thread());
-}
-
-TEST(Loop, EndsCleanlyWithEverythingStillOpen) {
-  Counter source;
-  const int fd = eventfd(1, EFD_CLOEXEC);
-  {
-    TimeNs deadline = Loop::now_ns() + kSecond;
-    Loop loop;
-    loop.add_source(&source);
-    loop.on_signals({SIGTERM}, [](int) {});
-    ASSERT_TRUE(loop.watch(fd, [] {}));
-    loop.set_hooks(timer(&deadline, [](TimeNs) {}));
-    loop.run_once(Wait::kNo);
-    raise(SIGTERM);
-  }
-  signal(SIGTERM, SIG_DFL);
-  close(fd);
 }
 
 TEST(PollPolicy, NamesAreParsedAndOthersRefused) {
