@@ -69,6 +69,13 @@ class Pool {
     return {cell.index, cell.generation};
   }
 
+  // The live object at an index, as an index table keeps it.
+  [[nodiscard]] T* at(std::uint32_t index) {
+    Cell& cell = cell_at(index);
+    CHECK(cell.live());
+    return cell.object();
+  }
+
   // Visits every live object; `visit` may release the one it was given. Visits unused cells too: for shutdown
   // and listings, not for the data path.
   template <class Visit>

@@ -1,0 +1,246 @@
+// The sidecar's logic: what it holds, what it sends, who waits. One engine per process, single-threaded, no I/O and no
+// clock of its own: it acts through ports (core/ports.h) and is told everything through Events, so that a whole cluster of
+// engines runs in one thread of a test.
+//
+// A chunk's way through here:
+//   it comes from a client   on_send       (engine_send.cc)     takes slots or parks, brings the bytes in
+//   it leaves                transmit      (engine_peers.cc)    one transfer per destination, until Ack
+//   it arrives from a peer   on_chunk      (engine_receive.cc)  takes slots or parks or refuses
+//   somebody waits for it    on_recv       (engine_client.cc)
+//   it is freed              on_mark_done  (engine_client.cc), release (engine.cc)
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/chunk_store.h"
+#include "core/client_table.h"
+#include "core/engine_stats.h"
+#include "core/memory.h"
+#include "core/outbox.h"
+#include "core/peer_table.h"
+#include "core/ports.h"
+#include "core/timer_heap.h"
+
+namespace sidecar {
+
+struct EngineOptions {
+  Rank rank = 0;
+  InstanceId instance = 1;
+  std::int64_t pid = 0;            // of this process
+  Name node;                       // equal names may share memory
+  Bytes arena;                     // what clients' and peers' chunks lie in
+  ArenaInfo arena_info;            // how others map it; empty path: they cannot, and get bytes
+  double send_share = 0.5;
+  double reserve_share = 0.0625;
+  std::uint64_t hash_key[2] = {};  // random per process
+  TimeNs default_timeout = 600 * kSecond;
+  TimeNs peer_timeout = 30 * kSecond;  // a peer not heard of for this long is lost
+  TimeNs ping_interval = 1 * kSecond;
+  TimeNs ping_timeout = 5 * kSecond;   // a link not heard of for this long is closed and made anew
+  std::uint32_t parked_max = kParkedMax;
+  std::uint64_t eager_max = kEagerBytesMax;
+};
+
+struct ClientRegistration {
+  InstanceId instance = 0;           // of the client process
+  std::uint64_t send_unit_bytes = 0;  // hints, 0: none
+  std::uint64_t receive_unit_bytes = 0;
+};
+
+class Engine final : public Events {
+ public:
+  Engine(const EngineOptions& options, Transport& transport, Directory& directory, Host& host);
+  ~Engine() override;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // --- control -------------------------------------------------------------------------------------------------------
+  // A client may connect once it is registered; registering again replaces its hints.
+  Status register_client(const ClientRegistration& registration);
+  void unregister_client(InstanceId client);
+
+  // From now on new sends are refused; drained() when nothing is under way to anybody.
+  void drain();
+  [[nodiscard]] bool drained() const;
+  // Tells clients and peers that this process goes away. Call once drained or out of patience.
+  void say_goodbye();
+
+  [[nodiscard]] EngineStats stats() const;
+  // Chunks held or waited for, from the `skip`th on, at most `limit`.
+  [[nodiscard]] std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const;
+  [[nodiscard]] std::vector<PeerInfo> peers() const;
+  void check_invariants();  // aborts on a contradiction: debug builds and tests
+
+  // --- the loop --------------------------------------------------------------------------------------------------------
+  // Runs what is due: timers, and those who waited for room. Call after each round of events and when next_timer() is due.
+  void step();
+  [[nodiscard]] TimeNs next_timer() const { return timers_.next(); }
+
+  // --- Events ------------------------------------------------------------------------------------------------------------
+  Result<HelloAck> on_hello(LinkId link, const Hello& hello) override;
+  void on_link_up(LinkId link, const HelloAck& answer) override;
+  void on_link_down(LinkId link, const Error& why) override;
+  void on_message(LinkId link, const Message& message, const Incoming& incoming) override;
+  void on_sent(Token token, const Status& status) override;
+  void on_received(Token token, const Status& status) override;
+  void on_resolved(Rank rank, const Result<PeerRecord>& record) override;
+  void on_process_gone(Token token) override;
+
+ private:
+  // What to do when the transport or the host has finished something.
+  enum class What : std::uint8_t { kFlight, kChunkReceived, kSendReceived, kQuarantine };
+  struct Completion {
+    What what = What::kFlight;
+    Slot* slot = nullptr;           // kFlight: one reference
+    ChunkEntry* entry = nullptr;    // kChunkReceived
+    Outgoing* outgoing = nullptr;   // kSendReceived
+    Client* client = nullptr;       // kQuarantine: a client that is gone, or
+    Quarantine* peer = nullptr;     // kQuarantine: what was lent to a peer's process
+  };
+  enum class Timer : std::uint32_t { kTick, kWaiter, kOutgoing, kAllocation, kRetry };
+
+  static constexpr Error kNoError{Errc::kOk, kNoRank, "", 0, 0};
+  static constexpr TimeNs kBackoffFirst = 20 * kMillisecond;
+  static constexpr TimeNs kBackoffMax = 1 * kSecond;
+  static constexpr TimeNs kRegistrationNs = 60 * kSecond;  // for a registered client to connect
+
+  // engine.cc
+  Token expect(const Completion& completion);
+  void set_timer(TimerNode& node, Timer kind, void* object, TimeNs at);
+  [[nodiscard]] TimeNs deadline(std::uint64_t timeout_ns) const;
+  [[nodiscard]] TimeNs tick_interval() const;
+  void on_timer(TimerNode& timer);
+  void tick();
+  void release(Slot* slot);
+  void drop_reference(Slot* slot);
+  void consume(LinkId link, const Incoming& incoming);
+  void discard(LinkId link, const Incoming& incoming);
+  void report_credit(Link& link, bool resume);
+  void send_plain(LinkId link, const Message& message) { transport_.send(link, message, {}, false, 0); }
+  Link* find_link(LinkId id);
+  Link& add_link(LinkId id, Link::Kind kind);
+  void protocol_error(Link& link, const char* what);
+
+  // engine_client.cc: what clients ask for
+  Result<HelloAck> hello_from_client(LinkId link, const Hello& hello);
+  void on_client_message(Link& link, const Message& message, const Incoming& incoming);
+  void on_recv(Client& client, const Recv& recv);
+  void wait_for(Client& client, const Recv& recv, Datum& datum);
+  void remove_waiter(Waiter& waiter);
+  void end_waiter(Waiter& waiter, const Error& error);
+  void end_waiters(ChunkEntry& entry, const Error& error);
+  void on_mark_done(Client& client, const MarkDone& done);
+  void hide_chunk(Client& client, Datum& datum, ChunkIndex chunk);
+  void free_entry(ChunkEntry& entry, const Client* forfeits);
+  void on_allocate(Client& client, const Allocate& allocate);
+  void answer_allocation(Allocation& allocation);
+  void drop_allocation(Allocation& allocation);
+  void on_release(Client& client, const Release& give_up);
+  Grant& grant(Client& client, ChunkEntry& entry);
+  void remove_grant(Grant& held);
+  void drop_grant(Grant& held);
+  void on_cancel(Client& client, const Cancel& cancel);
+  void answer(const Client& client, RequestId request, const Error& error);
+  void answer_ok(const Client& client, RequestId request) { answer(client, request, kNoError); }
+  void answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value);
+  void client_gone(Client& client, bool proven);
+  void forget_client(Client& client);
+
+  // engine_send.cc: from a client's send to the outbox
+  void on_send(Link& link, const Send& send, const Incoming& incoming);
+  void on_close_stream(Client& client, const CloseStream& close);
+  Status check_send(const Client& client, const Send& send, const Incoming& incoming);
+  [[nodiscard]] Status check_known(const Destinations& destinations) const;
+  Outgoing& make_outgoing(Client& client, RequestId request, const Destinations& destinations, std::uint64_t timeout_ns);
+  bool bring_in(Outgoing& outgoing, const std::byte* inline_data);
+  void captured(Outgoing& outgoing);
+  void settle(Delivery& delivery, const Error& result);
+  void finish_if_over(Outgoing& outgoing);
+  void answer_outgoing(Outgoing& outgoing, const Error* error);
+  void drop_outgoing(Outgoing& outgoing);
+  void abandon(Outgoing& outgoing, const Error& why);
+  void pump_send_room();
+
+  // engine_peers.cc: transfers to peers
+  Peer& peer_of(Rank rank);
+  void enqueue(Delivery& delivery);
+  void pump(Peer& peer);
+  void transmit(Peer& peer, Delivery& delivery);
+  void on_ack(Peer& peer, const Ack& ack);
+  void delivered(Delivery& delivery);
+  void on_refuse(Peer& peer, const Refuse& refuse);
+  void on_credit(Link& link, const Credit& credit);
+  void unlink(Slot* slot);
+  void drop_lost_arenas();
+  void on_unlink(Link& link, const Unlink& message);
+  void end_lent(Delivery& delivery);
+  void new_instance(Peer& peer, InstanceId instance);
+  void lose_peer(Peer& peer, const Error& why, bool all);
+  void quarantine_lent(Peer& peer);
+
+  // engine_links.cc: links to peers
+  Result<HelloAck> hello_from_peer(LinkId link, const Hello& hello);
+  [[nodiscard]] bool wants_link(const Peer& peer) const;
+  void want_link(Peer& peer);
+  bool map_foreign(const ArenaInfo& info);
+  void link_failed(Peer& peer);
+  void close_links(Peer& peer);
+  void check_peer(Peer& peer);
+
+  // engine_receive.cc: what peers send
+  void on_peer_message(Link& link, const Message& message, const Incoming& incoming);
+  bool is_new(Link& link, const Transfer& transfer);
+  void ack(Peer& peer, LinkId link, Sequence sequence, const Error& result);
+  void refuse(Peer& peer, LinkId link, Sequence sequence);
+  Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta);
+  Status agree(Datum& datum, const Peer& peer, bool stream);
+  void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
+  void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link, Sequence sequence);
+  [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
+  void turn_away(ChunkEntry& entry);
+  void back_to_absent(ChunkEntry& entry);
+  bool start_receive(ChunkEntry& entry);
+  void on_chunk_ref(Link& link, const ChunkRef& ref);
+  Slot* foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner);
+  void chunk_ready(ChunkEntry& entry);
+  void settle_arrival(ChunkEntry& entry, const Error& result);
+  void chunk_failed(ChunkEntry& entry);
+  void drop_parked_on(LinkId link);
+  void drop_parked_from(const Peer& peer);
+  template <class Match>
+  void drop_parked(Match&& match);
+  void on_withdraw(Link& link, const Withdraw& withdraw);
+  void pump_receive_room();
+  void resume_refused();
+  Status close_datum(const Peer& peer, const StreamEnd& end);
+  void on_stream_end(Link& link, const StreamEnd& end);
+  void count_known(Datum& datum, ChunkIndex num_chunks);
+  void update_awaited(Datum& datum);
+  void lose_datum(Datum& datum);
+  void tidy(Datum* datum);
+
+  const EngineOptions options_;
+  Transport& transport_;
+  Directory& directory_;
+  Host& host_;
+  TimerHeap timers_;
+  Memory memory_;
+  ChunkStore store_;
+  Outbox outbox_;
+  ClientTable clients_;
+  PeerTable peers_;
+  Pool<Completion> completions_;
+  std::deque<Link> links_;  // by LinkId::index; addresses are stable
+  TimerNode tick_;
+  TimeNs last_tick_ = 0;
+  Message scratch_;         // what is sent is built here: a Message is 3 KiB
+  EngineCounters counters_;
+  bool send_room_changed_ = false;     // somebody left the line for room
+  bool receive_room_changed_ = false;  // somebody left the parked ones, or was refused for no lack of room
+  bool draining_ = false;
+};
+
+}  // namespace sidecar

@@ -1,0 +1,182 @@
+// Links to peers: who connects when, Hello on both sides, retry with back-off, silence, and when a peer counts as lost.
+#include "core/engine.h"
+
+namespace sidecar {
+
+// --- our own link ----------------------------------------------------------------------------------------------------------
+
+// Whether there is anything that makes the peer's being alive matter to us.
+bool Engine::wants_link(const Peer& peer) const {
+  if (!peer.unsettled.empty()) return true;
+  return peer.links_in == 0 && (peer.awaited > 0 || !peer.lent.empty());
+}
+
+void Engine::want_link(Peer& peer) {
+  if (peer.state != LinkState::kDown || peer.retry.set()) return;
+  if (peer.wanted_since == kNever) peer.wanted_since = host_.now();
+  peer.state = LinkState::kResolving;
+  directory_.resolve(peer.rank);
+}
+
+void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
+  Peer* const peer = peers_.find(rank);
+  if (peer == nullptr || peer->state != LinkState::kResolving) return;
+  if (!record) return link_failed(*peer);
+  new_instance(*peer, record->instance);
+  Hello hello;
+  hello.role = Role::kPeer;
+  hello.rank = options_.rank;
+  hello.instance = options_.instance;
+  hello.to_instance = record->instance;
+  hello.pid = options_.pid;
+  hello.node = options_.node;
+  hello.ticket = record->ticket;
+  hello.arena = options_.arena_info;
+  ConnectOptions connect;
+  // Same node is proven by opening its arena; a different name only vetoes.
+  connect.local = record->node == options_.node && !record->local_address.empty() && map_foreign(record->arena);
+  connect.address = connect.local ? record->local_address : record->net_address;
+  peer->local = connect.local;
+  peer->state = LinkState::kConnecting;
+  peer->out = transport_.connect(connect, hello);
+  Link& link = add_link(peer->out, Link::Kind::kPeerOut);
+  link.peer = peer;
+  link.instance = record->instance;
+}
+
+bool Engine::map_foreign(const ArenaInfo& info) {
+  if (info.path.empty() || info.instance == 0) return false;
+  if (peers_.find_arena(info.instance) != nullptr) return true;
+  const Result<MappedArena> mapped = host_.map_arena(info);
+  if (!mapped) return false;
+  peers_.arenas().push_back(ForeignArena{info, mapped->data, mapped->bytes, 0, false});
+  return true;
+}
+
+void Engine::on_link_up(LinkId id, const HelloAck& answer) {
+  Link* const link = find_link(id);
+  if (link == nullptr || link->kind != Link::Kind::kPeerOut) return;
+  Peer& peer = *link->peer;
+  if (answer.rank != peer.rank || answer.instance != peer.instance) {
+    return protocol_error(*link, "HelloAck: another process answers there");
+  }
+  const TimeNs now = host_.now();
+  peer.state = LinkState::kUp;
+  peer.mapped = answer.mapped;
+  peer.eager_sent = peer.eager_consumed = 0;
+  peer.backoff = 0;
+  peer.wanted_since = kNever;
+  peer.heard = link->heard = now;
+  if (peer.local) peer.pid = answer.pid;
+  // Everything not acknowledged goes (again), in order; the peer drops what it has.
+  while (peer.queue.pop_front() != nullptr) {
+  }
+  peer.refused_by_it = 0;
+  for (Delivery* d = peer.unsettled.front(); d != nullptr;) {
+    Delivery* const next = Peer::UnsettledList::next(d);
+    const bool given_up = d->outgoing != nullptr && d->outgoing->abandoned && !d->as_reference;
+    d->state = DeliveryState::kQueued;
+    if (given_up) settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
+    else peer.queue.push_back(d);
+    d = next;
+  }
+  pump(peer);
+}
+
+void Engine::link_failed(Peer& peer) {
+  peer.state = LinkState::kDown;
+  peer.out = {};
+  peer.mapped = false;
+  peer.backoff = peer.backoff == 0 ? kBackoffFirst : std::min(peer.backoff * 2, kBackoffMax);
+  if (peer.wanted_since == kNever) peer.wanted_since = host_.now();
+  set_timer(peer.retry, Timer::kRetry, &peer, host_.now() + peer.backoff);
+}
+
+// --- a peer's link to us ------------------------------------------------------------------------------------------------------
+
+Result<HelloAck> Engine::on_hello(LinkId link, const Hello& hello) {
+  if (hello.instance == 0) return fail(Errc::kProtocol, "Hello: instance 0");
+  if (hello.to_instance != 0 && hello.to_instance != options_.instance) {
+    return fail(Errc::kUnavailable, "Hello: meant for another process, which had this address before", options_.rank);
+  }
+  return hello.role == Role::kClient ? hello_from_client(link, hello) : hello_from_peer(link, hello);
+}
+
+Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
+  if (hello.rank < 0 || hello.rank == options_.rank || !directory_.knows(hello.rank)) {
+    return fail(Errc::kUnauthorized, "Hello: not the rank of a peer", hello.rank);
+  }
+  if (const Status status = directory_.redeem(hello); !status) return tl::unexpected(status.error());
+  Peer& peer = peer_of(hello.rank);
+  new_instance(peer, hello.instance);
+  peer.heard = host_.now();
+  ++peer.links_in;
+  const bool same_node = hello.node == options_.node && hello.arena.instance == hello.instance && map_foreign(hello.arena);
+  if (same_node) peer.pid = hello.pid;
+  Link& link = add_link(id, Link::Kind::kPeerIn);
+  link.peer = &peer;
+  link.instance = hello.instance;
+  HelloAck answer;
+  answer.rank = options_.rank;
+  answer.instance = options_.instance;
+  answer.pid = options_.pid;
+  answer.mapped = same_node;
+  answer.node = options_.node;
+  answer.arena = options_.arena_info;
+  // It is alive: whoever waits to try again need not wait.
+  if (peer.state == LinkState::kDown && wants_link(peer)) {
+    timers_.cancel(peer.retry);
+    want_link(peer);
+  }
+  return answer;
+}
+
+// --- down ---------------------------------------------------------------------------------------------------------------------
+
+void Engine::on_link_down(LinkId id, const Error&) {
+  Link* const found = find_link(id);
+  if (found == nullptr) return;
+  const Link link = std::exchange(*found, Link{});
+  if (link.kind == Link::Kind::kClient) {
+    client_gone(*link.client, false);
+    return;
+  }
+  Peer& peer = *link.peer;
+  if (link.kind == Link::Kind::kPeerOut) {
+    link_failed(peer);
+    return;
+  }
+  --peer.links_in;
+  drop_parked_on(id);
+  if (wants_link(peer) && peer.state == LinkState::kDown) want_link(peer);
+}
+
+// Without telling Events: the caller deals with what that means.
+void Engine::close_links(Peer& peer) {
+  for (Link& link : links_) {
+    if (link.kind == Link::Kind::kNone || link.peer != &peer) continue;
+    transport_.close(link.id);
+    link = Link{};
+  }
+  peer.links_in = 0;
+  peer.out = {};
+  peer.mapped = false;
+  peer.state = LinkState::kDown;
+  timers_.cancel(peer.retry);
+}
+
+// Lost: nothing heard on any link for the peer time-out although something depends on it.
+void Engine::check_peer(Peer& peer) {
+  if (peer.state == LinkState::kUp) return;
+  if (!wants_link(peer)) {
+    peer.wanted_since = kNever;
+    return;
+  }
+  want_link(peer);
+  const TimeNs since = std::max(peer.wanted_since == kNever ? host_.now() : peer.wanted_since, peer.heard);
+  if (host_.now() - since > options_.peer_timeout) {
+    lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination was not heard of for the peer time-out", 0, 0}, true);
+  }
+}
+
+}  // namespace sidecar

@@ -1,0 +1,472 @@
+// What peers send: duplicates are dropped, chunks are admitted, wait for room or are refused, become ready, wake who waits.
+#include <cstring>
+
+#include "core/engine.h"
+#include "core/engine_text.h"
+
+namespace sidecar {
+
+void Engine::on_peer_message(Link& link, const Message& message, const Incoming& incoming) {
+  Peer& peer = *link.peer;
+  const bool inbound = link.kind == Link::Kind::kPeerIn;
+  if (const auto* chunk = std::get_if<Chunk>(&message); chunk != nullptr && inbound) return on_chunk(link, *chunk, incoming);
+  if (incoming.present()) {
+    discard(link.id, incoming);
+    return protocol_error(link, "a payload with a message that carries none");
+  }
+  if (const auto* ping = std::get_if<Ping>(&message)) {
+    if (!ping->answer) send_plain(link.id, Ping{ping->value, true});
+    return;
+  }
+  if (std::holds_alternative<Goodbye>(message)) {
+    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the peer said goodbye", 0, 0}, true);
+  }
+  if (inbound) {
+    if (const auto* ref = std::get_if<ChunkRef>(&message)) return on_chunk_ref(link, *ref);
+    if (const auto* unlink = std::get_if<Unlink>(&message)) return on_unlink(link, *unlink);
+    if (const auto* end = std::get_if<StreamEnd>(&message)) return on_stream_end(link, *end);
+    if (const auto* withdraw = std::get_if<Withdraw>(&message)) return on_withdraw(link, *withdraw);
+  } else {
+    if (const auto* ack = std::get_if<Ack>(&message)) return on_ack(peer, *ack);
+    if (const auto* refuse = std::get_if<Refuse>(&message)) return on_refuse(peer, *refuse);
+    if (const auto* credit = std::get_if<Credit>(&message)) return on_credit(link, *credit);
+  }
+  protocol_error(link, "a message that does not belong on this link");
+}
+
+// --- exactly once ----------------------------------------------------------------------------------------------------------
+
+// True: this transfer has not been seen, and counts as begun. Otherwise it was answered as far as it can be.
+bool Engine::is_new(Link& link, const Transfer& transfer) {
+  Peer& peer = *link.peer;
+  peer.window.settle_below(transfer.settled);
+  switch (peer.window.seen(transfer.sequence)) {
+    case DedupWindow::Seen::kNew:
+      peer.window.begin(transfer.sequence);
+      return true;
+    case DedupWindow::Seen::kInProgress:  // the first copy will be answered
+      ++counters_.duplicates;
+      return false;
+    case DedupWindow::Seen::kOver:
+      ++counters_.duplicates;
+      ack(peer, link.id, transfer.sequence, Error{peer.window.result(transfer.sequence), kNoRank, "", 0, 0});
+      return false;
+    case DedupWindow::Seen::kOutside:
+      protocol_error(link, "a sequence outside the window");
+      return false;
+  }
+  return false;
+}
+
+void Engine::ack(Peer& peer, LinkId id, Sequence sequence, const Error& result) {
+  peer.window.end(sequence, result.code);
+  Link* const link = find_link(id);
+  if (link == nullptr) return;  // it will send again, and then get this answer
+  link->reported = link->consumed;
+  Ack& message = scratch_.emplace<Ack>();
+  message.sequence = sequence;
+  message.code = result.code;
+  message.text = error_text(result);
+  message.consumed = link->consumed;
+  send_plain(id, scratch_);
+}
+
+void Engine::refuse(Peer& peer, LinkId link, Sequence sequence) {
+  ++counters_.refusals;
+  peer.window.forget(sequence);
+  peer.owed_resume = true;
+  send_plain(link, Refuse{sequence});
+}
+
+// --- arrival -------------------------------------------------------------------------------------------------------------------
+
+// The entry for a chunk that may come in; null: dropped, to be acknowledged; an error: to be answered.
+Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta) {
+  const Hash128 hash = store_.hash(meta.id);
+  if (const Tombstone* stone = store_.tombstones().find(hash)) {
+    if (stone->lost) return fail(Errc::kPeerLost, "this id belongs to a datum whose producer was lost");
+    if (stone->all_arrived) return fail(Errc::kAlreadyExists, "this chunk was sent and done before; ids cannot be reused");
+    return nullptr;
+  }
+  Datum* datum = store_.find(meta.id, hash);
+  if (datum == nullptr) datum = store_.make(meta.id, hash, host_.now());
+  ChunkEntry* const entry = store_.find(*datum, meta.chunk);
+  if (datum->arrived.contains(meta.chunk) || (entry != nullptr && entry->state != ChunkState::kAbsent)) {
+    return fail(Errc::kAlreadyExists, "this chunk was sent before; the first data stays");
+  }
+  if (const Status status = agree(*datum, peer, meta.stream); !status) return tl::unexpected(status.error());
+  if (datum->lost) return fail(Errc::kPeerLost, "the producer of this datum was lost; what is not here never comes");
+  if (!meta.stream && datum->count_known && datum->num_chunks != meta.num_chunks) {
+    return fail(Errc::kInvalidArgument, "num_chunks: not as before (given, before)", kNoRank, meta.num_chunks,
+                datum->num_chunks);
+  }
+  if (datum->past_end(meta.chunk)) {
+    return fail(Errc::kInvalidArgument, "chunk_id: the stream was closed with fewer chunks", kNoRank, meta.chunk,
+                datum->num_chunks);
+  }
+  if (!meta.stream && !datum->count_known) count_known(*datum, meta.num_chunks);
+  if (datum->done.contains(meta.chunk)) {
+    datum->arrived.add(meta.chunk);
+    update_awaited(*datum);
+    return nullptr;
+  }
+  return entry != nullptr ? entry : store_.make(*datum, meta.chunk);
+}
+
+// The first message of a datum fixes its mode and its producer; later ones must agree.
+Status Engine::agree(Datum& datum, const Peer& peer, bool stream) {
+  if (!datum.mode_known) {
+    datum.mode_known = true;
+    datum.stream = stream;
+    datum.producer = peer.rank;
+    datum.producer_instance = peer.instance;
+    update_awaited(datum);
+    return {};
+  }
+  if (datum.stream != stream) {
+    return fail(Errc::kInvalidArgument, stream ? "stream: this datum is not one" : "stream: this datum is one");
+  }
+  if (datum.producer != peer.rank) {
+    return fail(Errc::kInvalidArgument, "id: this datum has another producer", datum.producer);
+  }
+  return {};
+}
+
+void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) {
+  Peer& peer = *link.peer;
+  const LinkId id = link.id;
+  const Sequence sequence = chunk.transfer.sequence;
+  if (!is_new(link, chunk.transfer)) return discard(id, incoming);
+  const ChunkMeta& meta = chunk.meta;
+  const std::uint64_t unit = receive_unit(meta);
+  Result<ChunkEntry*> admitted = memory_.receive_can_fit(meta.bytes, unit)
+                                     ? admit(peer, meta)
+                                     : fail(Errc::kNoSpace, "larger than the destination's receive region can ever hold",
+                                            peer.rank, meta.bytes, memory_.receive_limit());
+  if (!admitted || *admitted == nullptr) {
+    discard(id, incoming);
+    ack(peer, id, sequence, admitted ? kNoError : admitted.error());
+    if (Datum* const datum = store_.find(meta.id, store_.hash(meta.id))) tidy(datum);
+    return;
+  }
+  ChunkEntry& entry = **admitted;
+  describe(entry, meta, peer, id, sequence);
+  if (meta.bytes == 0) {
+    discard(id, incoming);
+    return chunk_ready(entry);
+  }
+  const bool wanted = !entry.waiters.empty();
+  if (!incoming.present()) {
+    entry.slot = memory_.take_receive(meta.bytes, unit, wanted);
+    if (entry.slot == nullptr) return turn_away(entry);
+    std::memcpy(entry.slot->data, chunk.inline_data.data(), meta.bytes);
+    counters_.bytes_received += meta.bytes;
+    return chunk_ready(entry);
+  }
+  entry.incoming = incoming;
+  const bool first_in_line = store_.parked_wanted().empty() && (wanted || store_.parked().empty());
+  if (first_in_line && start_receive(entry)) return;
+  if (!wanted && store_.parked_count() >= options_.parked_max) return turn_away(entry);
+  ++counters_.parked;
+  entry.state = ChunkState::kParked;
+  (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
+}
+
+void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link, Sequence sequence) {
+  entry.kind = meta.kind;
+  entry.dtype = meta.dtype;
+  entry.codec = meta.codec;
+  entry.bytes = meta.bytes;
+  entry.unit_bytes = meta.unit_bytes;
+  entry.shape = meta.shape;
+  entry.source = &source;
+  entry.source_instance = source.instance;
+  entry.link = link;
+  entry.sequence = sequence;
+}
+
+std::uint64_t Engine::receive_unit(const ChunkMeta& meta) const {
+  if (meta.kind == ChunkKind::kObject) return kSlotAlign;
+  for (const Client* c = clients_.all().front(); c != nullptr; c = ClientTable::ClientList::next(c)) {
+    if (c->receive_unit_bytes != 0 && !c->gone) return c->receive_unit_bytes;
+  }
+  return meta.unit_bytes;
+}
+
+// No room, not even to park: the sender keeps it until we say that there is.
+void Engine::turn_away(ChunkEntry& entry) {
+  discard(entry.link, std::exchange(entry.incoming, {}));
+  refuse(*entry.source, entry.link, entry.sequence);
+  back_to_absent(entry);
+}
+
+// The entry as if nothing of it had come: gone, unless somebody waits for it.
+void Engine::back_to_absent(ChunkEntry& entry) {
+  Datum* const datum = entry.datum;
+  entry.state = ChunkState::kAbsent;
+  if (entry.waiters.empty()) store_.erase(&entry);
+  tidy(datum);
+}
+
+bool Engine::start_receive(ChunkEntry& entry) {
+  ChunkMeta like;
+  like.kind = entry.kind;
+  like.unit_bytes = entry.unit_bytes;
+  entry.slot = memory_.take_receive(entry.bytes, receive_unit(like), !entry.waiters.empty());
+  if (entry.slot == nullptr) return false;
+  entry.state = ChunkState::kReceiving;
+  const Incoming incoming = std::exchange(entry.incoming, {});
+  consume(entry.link, incoming);
+  transport_.receive(incoming, {entry.slot->data, entry.bytes}, expect({.what = What::kChunkReceived, .entry = &entry}));
+  counters_.bytes_received += entry.bytes;
+  return true;
+}
+
+void Engine::on_chunk_ref(Link& link, const ChunkRef& ref) {
+  Peer& peer = *link.peer;
+  const Sequence sequence = ref.transfer.sequence;
+  if (!is_new(link, ref.transfer)) return;
+  ForeignArena* const arena = peers_.find_arena(ref.arena);
+  const bool inside = arena != nullptr && ref.arena == link.instance && ref.offset <= arena->bytes &&
+                      ref.meta.bytes <= arena->bytes - ref.offset;
+  if (!inside) {
+    ack(peer, link.id, sequence, Error{Errc::kProtocol, kNoRank, "ChunkRef: not inside an arena that is mapped here", 0, 0});
+    return protocol_error(link, "ChunkRef: not inside the sender's arena");
+  }
+  const Result<ChunkEntry*> admitted = admit(peer, ref.meta);
+  if (!admitted || *admitted == nullptr) {
+    // An acknowledged reference is lent to us: give back what we drop. An error answer lends nothing.
+    if (admitted) unlink(foreign_slot(*arena, ref, peer));
+    ack(peer, link.id, sequence, admitted ? kNoError : admitted.error());
+    if (Datum* const datum = store_.find(ref.meta.id, store_.hash(ref.meta.id))) tidy(datum);
+    return;
+  }
+  ChunkEntry& entry = **admitted;
+  describe(entry, ref.meta, peer, link.id, sequence);
+  entry.slot = foreign_slot(*arena, ref, peer);
+  ++counters_.chunks_mapped;
+  counters_.bytes_mapped += ref.meta.bytes;
+  chunk_ready(entry);
+}
+
+Slot* Engine::foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner) {
+  ++arena.slots;
+  return memory_.take_foreign(arena.data + ref.offset, ref.offset, ref.meta.bytes, ref.arena, owner.rank,
+                              ref.transfer.sequence);
+}
+
+// Its bytes are here (or it has none): it exists from now on.
+void Engine::chunk_ready(ChunkEntry& entry) {
+  Datum& datum = *entry.datum;
+  entry.state = ChunkState::kReady;
+  ++counters_.chunks_received;
+  datum.arrived.add(entry.chunk);
+  store_.touch(&datum, host_.now());
+  while (Waiter* waiter = entry.waiters.front()) {
+    answer_chunk(*waiter->client, waiter->request, entry, waiter->by_value);
+    remove_waiter(*waiter);
+  }
+  settle_arrival(entry, kNoError);
+  update_awaited(datum);
+  if (entry.done) {
+    free_entry(entry, nullptr);
+    tidy(&datum);
+  }
+}
+
+// Tells the sender. It may be another process by now, which knows nothing of this sequence.
+void Engine::settle_arrival(ChunkEntry& entry, const Error& result) {
+  if (entry.source->instance == entry.source_instance) ack(*entry.source, entry.link, entry.sequence, result);
+  entry.source = nullptr;
+}
+
+// The bytes did not come: its link broke. The sender sends again, and if it has done so already, is asked to.
+void Engine::chunk_failed(ChunkEntry& entry) {
+  release(std::exchange(entry.slot, nullptr));
+  Peer& peer = *entry.source;
+  Datum* const datum = entry.datum;
+  if (peer.instance == entry.source_instance) {
+    peer.window.forget(entry.sequence);
+    for (Link& link : links_) {
+      if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == entry.link) continue;
+      refuse(peer, link.id, entry.sequence);
+      receive_room_changed_ = true;
+    }
+  }
+  entry.source = nullptr;
+  if (datum->lost) {
+    end_waiters(entry, Error{Errc::kPeerLost, datum->producer, "recv: the producer was lost", 0, 0});
+  }
+  if (entry.done) {
+    // Marked done and never to come from this copy: a later copy is dropped.
+    datum->dropped_early = true;
+    entry.done = false;
+  }
+  back_to_absent(entry);
+}
+
+template <class Match>
+void Engine::drop_parked(Match&& match) {
+  for (auto* list : {&store_.parked(), &store_.parked_wanted()}) {
+    for (ChunkEntry* entry = list->front(); entry != nullptr;) {
+      ChunkEntry* const next = ChunkStore::ParkedList::next(entry);
+      if (match(*entry)) {
+        list->remove(entry);
+        discard(entry->link, std::exchange(entry->incoming, {}));
+        chunk_failed(*entry);
+        receive_room_changed_ = true;
+      }
+      entry = next;
+    }
+  }
+}
+
+// Parked arrivals of a link that broke (their bytes cannot be fetched any more), or of a peer that is lost.
+void Engine::drop_parked_on(LinkId link) {
+  drop_parked([&](const ChunkEntry& entry) { return entry.link == link; });
+}
+
+void Engine::drop_parked_from(const Peer& peer) {
+  drop_parked([&](const ChunkEntry& entry) { return entry.source == &peer; });
+}
+
+void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
+  Peer& peer = *link.peer;
+  for (auto* list : {&store_.parked(), &store_.parked_wanted()}) {
+    for (ChunkEntry* entry = list->front(); entry != nullptr; entry = ChunkStore::ParkedList::next(entry)) {
+      if (entry->source != &peer || entry->sequence != withdraw.sequence) continue;
+      list->remove(entry);
+      discard(entry->link, std::exchange(entry->incoming, {}));
+      ack(peer, link.id, withdraw.sequence, Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
+      entry->source = nullptr;
+      back_to_absent(*entry);
+      receive_room_changed_ = true;
+      return;
+    }
+  }
+}
+
+// --- room ------------------------------------------------------------------------------------------------------------------------
+
+void Engine::pump_receive_room() {
+  receive_room_changed_ = false;
+  for (auto* list : {&store_.parked_wanted(), &store_.parked()}) {
+    while (ChunkEntry* entry = list->front()) {
+      list->remove(entry);
+      if (start_receive(*entry)) continue;
+      list->push_front(entry);
+      break;
+    }
+    if (!list->empty()) break;  // what is wanted goes first
+  }
+  if (store_.parked_count() * 2 <= options_.parked_max) resume_refused();
+}
+
+void Engine::resume_refused() {
+  for (Link& link : links_) {
+    if (link.kind != Link::Kind::kPeerIn || !link.peer->owed_resume) continue;
+    link.peer->owed_resume = false;
+    report_credit(link, true);
+  }
+}
+
+// --- streams and ends ---------------------------------------------------------------------------------------------------------------
+
+Status Engine::close_datum(const Peer& peer, const StreamEnd& end) {
+  const Hash128 hash = store_.hash(end.id);
+  if (const Tombstone* stone = store_.tombstones().find(hash)) {
+    if (stone->lost || stone->num_chunks == end.num_chunks) return {};
+    return fail(Errc::kInvalidArgument, "close_stream: closed before with another count", kNoRank, end.num_chunks,
+                stone->num_chunks);
+  }
+  Datum* datum = store_.find(end.id, hash);
+  if (datum == nullptr) datum = store_.make(end.id, hash, host_.now());
+  Status status = agree(*datum, peer, true);
+  if (status && datum->count_known && datum->num_chunks != end.num_chunks) {
+    status = fail(Errc::kInvalidArgument, "close_stream: closed before with another count (now, before)", kNoRank,
+                  end.num_chunks, datum->num_chunks);
+  }
+  std::uint64_t bound = datum->arrived.bound();
+  for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
+    if (e->state != ChunkState::kAbsent) bound = std::max(bound, std::uint64_t{e->chunk} + 1);
+  }
+  if (status && bound > end.num_chunks) {
+    status = fail(Errc::kInvalidArgument, "close_stream: more chunks than that were sent (count, sent)", kNoRank,
+                  end.num_chunks, bound);
+  }
+  if (status && !datum->count_known) count_known(*datum, end.num_chunks);
+  tidy(datum);
+  return status;
+}
+
+void Engine::on_stream_end(Link& link, const StreamEnd& end) {
+  if (!is_new(link, end.transfer)) return;
+  const Status status = close_datum(*link.peer, end);
+  ack(*link.peer, link.id, end.transfer.sequence, status ? kNoError : status.error());
+}
+
+// Everybody who waits for a chunk past the end is told so.
+void Engine::count_known(Datum& datum, ChunkIndex num_chunks) {
+  datum.count_known = true;
+  datum.num_chunks = num_chunks;
+  for (ChunkEntry* entry = datum.chunks.front(); entry != nullptr;) {
+    ChunkEntry* const next = Datum::ChunkList::next(entry);
+    if (entry->chunk >= num_chunks) {
+      CHECK(entry->state == ChunkState::kAbsent);  // checked before the count was accepted
+      end_waiters(*entry, Error{Errc::kEndOfStream, kNoRank, "", 0, 0});
+      store_.erase(entry);
+    }
+    entry = next;
+  }
+  update_awaited(datum);
+}
+
+// Keeps the producer's count of data that would suffer from its loss.
+void Engine::update_awaited(Datum& datum) {
+  const bool all_here = datum.count_known && datum.arrived.first_gap() >= datum.num_chunks;
+  const bool awaited = datum.mode_known && !datum.lost && !all_here;
+  if (awaited == datum.awaited) return;
+  datum.awaited = awaited;
+  Peer& peer = peer_of(datum.producer);
+  if (awaited) ++peer.awaited;
+  else --peer.awaited;
+}
+
+void Engine::lose_datum(Datum& datum) {
+  datum.lost = true;
+  update_awaited(datum);
+  for (ChunkEntry* entry = datum.chunks.front(); entry != nullptr;) {
+    ChunkEntry* const next = Datum::ChunkList::next(entry);
+    if (entry->state == ChunkState::kAbsent) {
+      end_waiters(*entry, Error{Errc::kPeerLost, datum.producer, "recv: the producer was lost", 0, 0});
+      store_.erase(entry);
+    }
+    entry = next;
+  }
+  tidy(&datum);
+}
+
+// Called whenever a datum may have become superfluous: all done (or lost and nothing left) becomes a tombstone, a mere
+// placeholder vanishes.
+void Engine::tidy(Datum* datum) {
+  if (!datum->chunks.empty()) return;
+  const bool over = datum->complete() || datum->lost;
+  const bool nothing = datum->arrived.count() == 0 && datum->done.count() == 0 && !datum->count_known;
+  if (!over && !nothing) return;
+  if (over) {
+    const bool all_arrived = datum->arrived.first_gap() >= datum->num_chunks;
+    store_.tombstones().bury(Tombstone{.id = datum->hash,
+                                       .buried = host_.now(),
+                                       .num_chunks = datum->num_chunks,
+                                       .done_below = static_cast<ChunkIndex>(datum->done.first_gap()),
+                                       .all_arrived = all_arrived,
+                                       .lost = datum->lost && !datum->complete()});
+  }
+  if (datum->awaited) {
+    datum->awaited = false;
+    --peer_of(datum->producer).awaited;
+  }
+  store_.erase(datum);
+}
+
+}  // namespace sidecar

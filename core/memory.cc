@@ -1,0 +1,89 @@
+#include "core/memory.h"
+
+#include "core/check.h"
+
+namespace sidecar {
+namespace {
+
+std::uint64_t share_of(std::uint64_t bytes, double share) {
+  CHECK(share >= 0.0 && share < 1.0);
+  const auto part = static_cast<std::uint64_t>(static_cast<double>(bytes) * share);
+  return std::max(part / kSlotAlign, std::uint64_t{1}) * kSlotAlign;
+}
+
+}  // namespace
+
+Memory::Memory(const MemoryOptions& options)
+    : arena_(options.arena),
+      instance_(options.instance),
+      send_end_(share_of(options.arena.size(), options.send_share)),
+      receive_end_(options.arena.size() / kSlotAlign * kSlotAlign -
+                   share_of(options.arena.size(), options.reserve_share)),
+      send_(0, send_end_),
+      receive_(send_end_, receive_end_ - send_end_),
+      reserve_(receive_end_, options.arena.size() / kSlotAlign * kSlotAlign - receive_end_) {}
+
+Slot* Memory::make(std::optional<std::uint64_t> offset, std::uint64_t bytes) {
+  if (!offset) return nullptr;
+  Slot* const slot = slots_.acquire();
+  slot->data = arena_.data() + *offset;
+  slot->offset = *offset;
+  slot->bytes = bytes;
+  slot->references = 1;
+  slot->arena = instance_;
+  return slot;
+}
+
+Slot* Memory::take_send(std::uint64_t bytes, std::uint64_t unit_bytes) {
+  return make(send_.allocate(bytes, unit_bytes), bytes);
+}
+
+Slot* Memory::take_receive(std::uint64_t bytes, std::uint64_t unit_bytes, bool wanted) {
+  auto offset = receive_.allocate(bytes, unit_bytes);
+  if (!offset && wanted) offset = reserve_.allocate(bytes, unit_bytes);
+  return make(offset, bytes);
+}
+
+Slot* Memory::take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena,
+                           Rank owner, Sequence chunk_ref) {
+  ++foreign_;
+  Slot* const slot = slots_.acquire();
+  slot->data = const_cast<std::byte*>(data);  // never written: foreign slots are only read and forwarded
+  slot->offset = offset;
+  slot->bytes = bytes;
+  slot->references = 1;
+  slot->foreign = true;
+  slot->arena = arena;
+  slot->owner = owner;
+  slot->chunk_ref = chunk_ref;
+  return slot;
+}
+
+bool Memory::release(Slot* slot) {
+  CHECK(slot->references > 0);
+  if (--slot->references > 0) return false;
+  if (slot->foreign) return true;
+  if (slot->offset < send_end_) {
+    send_.free(slot->offset);
+    send_freed_ = true;
+  } else {
+    (slot->offset < receive_end_ ? receive_ : reserve_).free(slot->offset);
+    receive_freed_ = true;
+  }
+  slots_.release(slot);
+  return false;
+}
+
+std::uint64_t Memory::references() {
+  std::uint64_t sum = 0;
+  slots_.for_each([&](const Slot& slot) { sum += slot.references; });
+  return sum;
+}
+
+void Memory::check_invariants() const {
+  send_.check_invariants();
+  receive_.check_invariants();
+  reserve_.check_invariants();
+}
+
+}  // namespace sidecar
