@@ -1,0 +1,110 @@
+# Every command of this repository; `make help` lists them. On a fresh Debian 12 or Ubuntu 24.04 `make demo` and
+# `make test` need only git and make: they install packages, build and run. Nothing here needs a network once the
+# packages are there. CMake does the work; settings are in CMakePresets.json.
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+.PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants clean
+
+T ?= 60                    # seconds for each fuzzer
+JOBS ?= $(shell nproc)
+CTEST := ctest --output-on-failure --no-tests=error -j2
+
+PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 \
+  libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
+  libmimalloc-dev libnuma-dev libexpected-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev \
+  libgtest-dev libgmock-dev libbenchmark-dev
+CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
+
+say = @echo "== $@: $(1)"
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what building and testing needs (apt; asks nothing, skips what is there)
+	@$(call install,$(PACKAGES))
+
+deps-check: ## the same for `make check` and `make fuzz`: clang 19 and its tools
+	@$(call install,$(CHECK_PACKAGES))
+
+# Says nothing and touches nothing when all packages are installed, so that it works without a network.
+define install
+missing=(); for p in $(1); do \
+  [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing+=($$p); done; \
+[ $${#missing[@]} -eq 0 ] && exit 0; \
+root=; [ "$$(id -u)" = 0 ] || root=sudo; \
+echo "== $@: installing $${missing[*]} (about 2 minutes)"; \
+$$root apt-get update -q && \
+$$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $${missing[@]}
+endef
+
+build: deps ## the programs, in build/bin
+	$(call say,release build (the first time about 8 minutes on 2 cores; then seconds))
+	@[ -f build/build.ninja ] || cmake --preset release > build-configure.log || { cat build-configure.log; exit 1; }
+	@rm -f build-configure.log
+	@cmake --build build -j $(JOBS)
+
+demo: build ## four sidecars as two nodes on this machine move real data (under a minute)
+	$(call say,two nodes of two sidecars each; ends by itself in under a minute)
+	@build/bin/sidecar-demo
+
+test: build ## every test (about 5 minutes on 2 cores)
+	$(call say,every test; about 5 minutes on 2 cores)
+	@$(CTEST) --test-dir build
+
+skipped: ## why tests of the last `make test` were skipped
+	@grep -A2 -hE '^\[  SKIPPED \]|: Skipped$$' build/Testing/Temporary/LastTest.log || echo "none was"
+
+check: build deps-check ## format, layers, headers, wire compatibility, clang-tidy (about 5 minutes, then only what changed)
+	$(call say,format)
+	@git ls-files '*.cc' '*.h' | xargs clang-format-19 --dry-run --Werror
+	$(call say,layers and file sizes)
+	@python3 tests/check_layers.py --self-test
+	@python3 tests/check_layers.py
+	$(call say,the schema against the released one)
+	@for released in am_protocol/released/*.fbs; do \
+	  flatc --conform $$released am_protocol/$$(basename $$released) || exit 1; done
+	$(call say,golden vectors are as they were first committed)
+	@changed=$$({ git log --format= --name-only --diff-filter=MD -- 'tests/golden/*.bin'; \
+	  git diff --name-only --diff-filter=MD HEAD -- 'tests/golden/*.bin'; } | sort -u); \
+	  [ -z "$$changed" ] || { echo "changed: $$changed"; exit 1; }
+	$(call say,every header on its own (about 2 minutes))
+	@cmake --build build -j $(JOBS) --target check_headers
+	$(call say,clang-tidy (about 4 minutes))
+	@python3 tests/run_tidy.py build
+
+format: deps-check ## rewrite the sources with clang-format
+	@git ls-files '*.cc' '*.h' | xargs clang-format-19 -i
+
+asan: deps ## every test under AddressSanitizer and UBSan (about 20 minutes)
+	$(call say,build and all tests under ASan and UBSan; about 20 minutes)
+	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS)
+	@$(CTEST) --test-dir build-asan
+
+asan-smoke: deps ## the same without most end-to-end tests (about 12 minutes)
+	$(call say,unit and contract tests and a few end-to-end tests under ASan and UBSan; about 12 minutes)
+	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS)
+	@$(CTEST) --test-dir build-asan -L 'unit|contract|fuzz'
+	@$(CTEST) --test-dir build-asan -L e2e -R 'Smoke'
+
+tsan: deps ## core and its mailbox under ThreadSanitizer (about 3 minutes)
+	$(call say,core tests under ThreadSanitizer; about 3 minutes)
+	@cmake --preset tsan > /dev/null && cmake --build build-tsan -j $(JOBS) --target tests_core
+	@$$(setarch -R true 2>/dev/null && echo setarch -R) $(CTEST) --test-dir build-tsan -L unit -R '^core_'
+
+fuzz: deps deps-check ## each fuzzer for T=60 seconds
+	$(call say,each fuzzer for $(strip $(T)) seconds after the build)
+	@cmake --preset fuzz > /dev/null && cmake --build build-fuzz -j $(JOBS) --target tests_fuzz
+	@T=$(strip $(T)) ctest --test-dir build-fuzz -L fuzz --no-tests=error --output-on-failure --verbose
+
+bench: build ## the speed table; one JSON object a row in build/bench.jsonl (about 10 minutes)
+	$(call say,each row beside its reference; about 10 minutes on an idle machine)
+	@build/bin/sidecar-bench --jsonl build/bench.jsonl
+
+mutants: build ## one-line faults, each of which a named test must catch (about 20 minutes)
+	$(call say,builds and tests one fault after the other; about 20 minutes)
+	@python3 tests/mutants/run.py
+
+clean: ## remove all builds
+	@rm -rf build build-asan build-tsan build-fuzz build-debug
