@@ -93,15 +93,25 @@ void Engine::tick() {
     if (!client->connected && !client->gone && now - client->registered > kRegistrationNs) forget_client(*client);
     client = next;
   }
-  // Ids that were marked done before anything of them came, and that nobody spoke of since.
+  forget_idle_data(now);
+  set_timer(tick_, Timer::kTick, nullptr, now + tick_interval());
+}
+
+// Ids that hold nothing here but were never completed: marked done before anything of them came, or given up by their
+// producer half way. Nobody spoke of them for long; a few per tick.
+void Engine::forget_idle_data(TimeNs now) {
   for (int i = 0; i < 16 && store_.all().front() != nullptr; ++i) {
     Datum* const datum = store_.all().front();
-    if (now - datum->touched < kTombstoneNs) break;
-    const bool idle = datum->chunks.empty() && datum->arrived.count() == 0;
-    if (idle && !datum->awaited) store_.erase(datum);
-    else store_.touch(datum, now);
+    if (now - datum->touched < kTombstoneNs) return;
+    const bool started = datum->arrived.count() > 0;
+    if (datum->chunks.empty() && (!started || now - datum->touched >= kIdleDatumNs)) {
+      erase_datum(datum);
+    } else if (!datum->chunks.empty()) {
+      store_.touch(datum, now);
+    } else {
+      return;
+    }
   }
-  set_timer(tick_, Timer::kTick, nullptr, now + tick_interval());
 }
 
 void Engine::on_message(LinkId id, const Message& message, const Incoming& incoming) {
@@ -158,9 +168,15 @@ void Engine::on_received(Token token, const Status& status) {
 
 void Engine::on_process_gone(Token token) {
   Completion* const found = completions_.find(Handle::unpack(token));
-  CHECK(found != nullptr && found->what == What::kQuarantine);
+  CHECK(found != nullptr);
   const Completion completion = *found;
   completions_.release(found);
+  if (completion.what == What::kPeerEnded) {
+    Peer& peer = peer_of(completion.rank);
+    if (peer.instance != completion.instance) return;
+    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0}, true);
+  }
+  CHECK(completion.what == What::kQuarantine);
   if (completion.client != nullptr) {
     forget_client(*completion.client);
     return;
@@ -171,7 +187,7 @@ void Engine::on_process_gone(Token token) {
 
 // --- small things used everywhere -----------------------------------------------------------------------------------------
 
-TimeNs Engine::tick_interval() const { return std::min(options_.ping_interval, 500 * kMillisecond); }
+TimeNs Engine::tick_interval() const { return std::min(options_.ping_interval, kSecond); }
 
 TimeNs Engine::deadline(std::uint64_t timeout_ns) const {
   const TimeNs now = host_.now();

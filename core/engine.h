@@ -91,7 +91,7 @@ class Engine final : public Events {
 
  private:
   // What to do when the transport or the host has finished something.
-  enum class What : std::uint8_t { kFlight, kChunkReceived, kSendReceived, kQuarantine };
+  enum class What : std::uint8_t { kFlight, kChunkReceived, kSendReceived, kQuarantine, kPeerEnded };
   struct Completion {
     What what = What::kFlight;
     Slot* slot = nullptr;           // kFlight: one reference
@@ -99,12 +99,15 @@ class Engine final : public Events {
     Outgoing* outgoing = nullptr;   // kSendReceived
     Client* client = nullptr;       // kQuarantine: a client that is gone, or
     Quarantine* peer = nullptr;     // kQuarantine: what was lent to a peer's process
+    Rank rank = kNoRank;            // kPeerEnded: whose process,
+    InstanceId instance = 0;        // and which one
   };
   enum class Timer : std::uint32_t { kTick, kWaiter, kOutgoing, kAllocation, kRetry };
 
   static constexpr Error kNoError{Errc::kOk, kNoRank, "", 0, 0};
   static constexpr TimeNs kBackoffFirst = 20 * kMillisecond;
   static constexpr TimeNs kBackoffMax = 1 * kSecond;
+  static constexpr TimeNs kIdleDatumNs = 6 * kTombstoneNs;
   static constexpr TimeNs kRegistrationNs = 60 * kSecond;  // for a registered client to connect
 
   // engine.cc
@@ -114,6 +117,7 @@ class Engine final : public Events {
   [[nodiscard]] TimeNs tick_interval() const;
   void on_timer(TimerNode& timer);
   void tick();
+  void forget_idle_data(TimeNs now);
   void release(Slot* slot);
   void drop_reference(Slot* slot);
   void consume(LinkId link, const Incoming& incoming);
@@ -187,6 +191,7 @@ class Engine final : public Events {
   void want_link(Peer& peer);
   bool map_foreign(const ArenaInfo& info);
   void link_failed(Peer& peer);
+  void watch_for_end(Peer& peer);
   void close_links(Peer& peer);
   void check_peer(Peer& peer);
 
@@ -221,6 +226,7 @@ class Engine final : public Events {
   void update_awaited(Datum& datum);
   void lose_datum(Datum& datum);
   void tidy(Datum* datum);
+  void erase_datum(Datum* datum);
 
   const EngineOptions options_;
   Transport& transport_;

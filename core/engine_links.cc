@@ -142,6 +142,7 @@ void Engine::on_link_down(LinkId id, const Error&) {
     return;
   }
   Peer& peer = *link.peer;
+  watch_for_end(peer);
   if (link.kind == Link::Kind::kPeerOut) {
     link_failed(peer);
     return;
@@ -149,6 +150,14 @@ void Engine::on_link_down(LinkId id, const Error&) {
   --peer.links_in;
   drop_parked_on(id);
   if (wants_link(peer) && peer.state == LinkState::kDown) want_link(peer);
+}
+
+// On this node there is better proof of a loss than silence: that the process has ended.
+void Engine::watch_for_end(Peer& peer) {
+  if (peer.pid <= 0 || peer.watched == peer.instance) return;
+  const Token token = expect({.what = What::kPeerEnded, .rank = peer.rank, .instance = peer.instance});
+  if (host_.watch_process(peer.pid, token)) peer.watched = peer.instance;
+  else completions_.release(completions_.find(Handle::unpack(token)));
 }
 
 // Without telling Events: the caller deals with what that means.
@@ -167,7 +176,7 @@ void Engine::close_links(Peer& peer) {
 
 // Lost: nothing heard on any link for the peer time-out although something depends on it.
 void Engine::check_peer(Peer& peer) {
-  if (peer.state == LinkState::kUp) return;
+  if (peer.state == LinkState::kUp) return pump(peer);
   if (!wants_link(peer)) {
     peer.wanted_since = kNever;
     return;

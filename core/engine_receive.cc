@@ -451,7 +451,8 @@ void Engine::lose_datum(Datum& datum) {
 void Engine::tidy(Datum* datum) {
   if (!datum->chunks.empty()) return;
   const bool over = datum->complete() || datum->lost;
-  const bool nothing = datum->arrived.count() == 0 && datum->done.count() == 0 && !datum->count_known;
+  // A closed stream is remembered even while it is empty; the count of any other datum comes with each of its chunks.
+  const bool nothing = datum->arrived.count() == 0 && datum->done.count() == 0 && !(datum->count_known && datum->stream);
   if (!over && !nothing) return;
   if (over) {
     const bool all_arrived = datum->arrived.first_gap() >= datum->num_chunks;
@@ -462,10 +463,11 @@ void Engine::tidy(Datum* datum) {
                                        .all_arrived = all_arrived,
                                        .lost = datum->lost && !datum->complete()});
   }
-  if (datum->awaited) {
-    datum->awaited = false;
-    --peer_of(datum->producer).awaited;
-  }
+  erase_datum(datum);
+}
+
+void Engine::erase_datum(Datum* datum) {
+  if (datum->awaited) --peer_of(datum->producer).awaited;
   store_.erase(datum);
 }
 

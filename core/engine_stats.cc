@@ -125,7 +125,8 @@ void Engine::check_invariants() {
   // Every reference to a slot has an owner here, and the other way round.
   std::uint64_t owned = store_.grants().size();
   for (Datum* datum = store_.all().front(); datum != nullptr; datum = ChunkStore::DatumList::next(datum)) {
-    CHECK(!datum->chunks.empty() || datum->arrived.count() > 0 || datum->done.count() > 0 || datum->count_known);
+    CHECK(!datum->chunks.empty() || datum->arrived.count() > 0 || datum->done.count() > 0 ||
+          (datum->count_known && datum->stream));
     for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
       owned += e->slot != nullptr ? 1 : 0;
       CHECK((e->state == ChunkState::kParked) == e->in_parked.linked());

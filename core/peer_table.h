@@ -19,6 +19,7 @@ struct Peer {
   Rank rank = kNoRank;
   InstanceId instance = 0;     // 0: not known yet
   std::int64_t pid = 0;        // when it is on this node
+  InstanceId watched = 0;      // the instance whose process is being watched
   // Our own link to it.
   LinkState state = LinkState::kDown;
   LinkId out;
