@@ -3,6 +3,9 @@
 // the field at fault.
 #pragma once
 
+#include <bit>
+#include <cstring>
+
 #include "am_protocol/schema_check.h"
 #include "core/messages.h"
 
@@ -37,15 +40,18 @@ std::size_t length(const Vector* in) {
   return in == nullptr ? 0 : in->size();
 }
 
-// `in` holds at least `count` values.
+// `in` holds at least `count` values. By bytes, because the verifier looks at the alignment of a vector's
+// length only: eight-byte values may lie at any multiple of four.
 template <class Vector, class T>
 void copy_numbers(const Vector* in, std::size_t count, T* out) {
-  for (flatbuffers::uoffset_t i = 0; i < count; ++i) out[i] = static_cast<T>(in->Get(i));
+  static_assert(std::endian::native == std::endian::little &&
+                sizeof(typename Vector::value_type) == sizeof(T));
+  if (in != nullptr) std::memcpy(out, in->Data(), count * sizeof(T));
 }
 
+// Of a client's request. An empty one is the engine's to refuse, like all that a caller can get wrong.
 inline Fault read_id(const OpaqueBytes* in, DataId& out) {
-  if (!read_text(in, out)) return "id: longer than 255 bytes";
-  return out.empty() ? "id: empty (1 to 255 bytes)" : nullptr;
+  return read_text(in, out) ? nullptr : "id: longer than 255 bytes";
 }
 
 // Only what keeps the struct well formed; whether it makes sense is check_meta()'s question.

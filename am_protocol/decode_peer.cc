@@ -27,6 +27,7 @@ Fault read(const wire::HelloAck& in, std::uint64_t, HelloAck& out) {
   out.version = in.version();
   out.rank = in.rank();
   out.instance = in.instance();
+  out.pid = in.pid();
   out.mapped = in.mapped();
   if (!read_enum(in.code(), Errc::kInternal, out.code)) return "code: unknown";
   if (!read_text(in.text(), out.text)) return "text: longer than 200 bytes";
@@ -81,7 +82,8 @@ Fault read(const wire::Unlink& in, std::uint64_t, Unlink& out) {
 Fault read(const wire::StreamEnd& in, std::uint64_t, StreamEnd& out) {
   out.num_chunks = in.num_chunks();
   if (const Fault fault = read_transfer(in.sequence(), in.settled(), out.transfer)) return fault;
-  return read_id(in.id(), out.id);
+  if (const Fault fault = read_id(in.id(), out.id)) return fault;
+  return out.id.empty() ? "id: empty (1 to 255 bytes)" : nullptr;
 }
 
 Fault read(const wire::Ack& in, std::uint64_t, Ack& out) {

@@ -134,6 +134,7 @@ Offset<wire::HelloAck> build(FlatBufferBuilder& b, const HelloAck& m) {
   const auto arena = build(b, m.arena);
   wire::HelloAckBuilder t(b);
   t.add_instance(m.instance);
+  t.add_pid(m.pid);
   t.add_text(text);
   t.add_rank(m.rank);
   t.add_node(node);
