@@ -2,7 +2,8 @@
 # `make test` need only git and make: they install packages, build and run. Nothing here needs a network once the
 # packages are there. CMake does the work; settings are in CMakePresets.json.
 
-SHELL := /bin/bash -o pipefail
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants clean
 
@@ -41,8 +42,7 @@ endef
 
 build: deps ## the programs, in build/bin
 	$(call say,release build (the first time about 8 minutes on 2 cores; then seconds))
-	@[ -f build/build.ninja ] || cmake --preset release > build-configure.log || { cat build-configure.log; exit 1; }
-	@rm -f build-configure.log
+	@[ -f build/build.ninja ] || cmake --preset release --log-level=WARNING
 	@cmake --build build -j $(JOBS)
 
 demo: build ## four sidecars as two nodes on this machine move real data (under a minute)

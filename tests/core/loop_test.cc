@@ -106,8 +106,10 @@ TEST(Loop, EndlessWorkDoesNotStarveTimersAndDescriptors) {
   loop->add_source(&greedy);
   TimeNs deadline = Loop::now_ns() + 5 * kMillisecond;
   bool fired = false;
-  loop->set_hooks(timer(&deadline, [&](TimeNs) {
+  bool early = false;
+  loop->set_hooks(timer(&deadline, [&](TimeNs now) {
     fired = true;
+    early = now < deadline;
     deadline = kNever;
   }));
   int pipe_fds[2];
@@ -116,6 +118,7 @@ TEST(Loop, EndlessWorkDoesNotStarveTimersAndDescriptors) {
   ASSERT_TRUE(loop->watch(pipe_fds[0], [&] { readable = true; }));
   ASSERT_EQ(write(pipe_fds[1], "x", 1), 1);
   EXPECT_TRUE(loop.run_until([&] { return fired && readable; }, 5 * kSecond));
+  EXPECT_FALSE(early);
   loop->remove_source(&greedy);
   close(pipe_fds[0]);
   close(pipe_fds[1]);
