@@ -196,7 +196,9 @@ class GrpcDirectory::Impl {
   void deliver(Rank rank, const Outcome& outcome) {
     asking_.erase(rank);
     if (outcome.code == Errc::kOk) {
-      on_resolved_(rank, outcome.record);
+      PeerRecord record = outcome.record;
+      if (!identity_.may_share_memory(rank)) record.local_address = record.arena.path = Name();
+      on_resolved_(rank, record);
       return;
     }
     LOG_WARN_LIMITED("{}", outcome.text);

@@ -17,8 +17,8 @@
 namespace sidecar {
 namespace {
 
-const std::map<std::string, ArenaChoice> kArenas{
-    {"auto", ArenaChoice::kAuto}, {"shared", ArenaChoice::kShared}, {"host", ArenaChoice::kHost}};
+const std::map<std::string, ArenaKind> kArenas{
+    {"auto", ArenaKind::kAuto}, {"shared", ArenaKind::kShared}, {"host", ArenaKind::kHost}};
 const std::map<std::string, PollPolicy> kPolls{
     {"event", PollPolicy::kEvent}, {"adaptive", PollPolicy::kAdaptive}, {"busy", PollPolicy::kBusy}};
 const std::map<std::string, LogLevel> kLogLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
@@ -227,8 +227,12 @@ tl::expected<void, Exit> complete(Options& options) {
   }
   if (options.grpc_port < 0) options.grpc_port = own->port;
 
+  if (options.grpc_port == options.data_port && options.grpc_port != 0) {
+    return wrong("data-port", fmt::format("{} is the gRPC port already", options.data_port));
+  }
+
   struct stat info {};
-  if (options.arena != ArenaChoice::kHost &&
+  if (options.arena != ArenaKind::kHost &&
       (stat(options.shm_dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))) {
     return wrong("shm-dir", fmt::format("{} is not a directory: name another one, or use --arena host",
                                         options.shm_dir));

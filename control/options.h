@@ -8,13 +8,12 @@
 #include <vector>
 
 #include "control/peers.h"
+#include "core/arena.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/types.h"
 
 namespace sidecar {
-
-enum class ArenaChoice : std::uint8_t { kAuto, kShared, kHost };
 
 struct Options {
   Rank rank = kNoRank;
@@ -33,7 +32,7 @@ struct Options {
   std::string peers_spec;
   StaticPeers peers;
   std::string shm_dir = "/dev/shm";
-  ArenaChoice arena = ArenaChoice::kAuto;
+  ArenaKind arena = ArenaKind::kAuto;
   PollPolicy poll = PollPolicy::kEvent;
   std::uint32_t spin_us = 20;
   TimeNs deadline_ns = 600 * kSecond;

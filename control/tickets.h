@@ -21,6 +21,7 @@ class Tickets {
   // that was neither issued nor shown for the longest time is forgotten: that client registers again if it ever
   // reconnects. (Clients that were killed never say goodbye.)
   Ticket issue_client(InstanceId client, Rank rank);
+  [[nodiscard]] bool knows(InstanceId client) const { return clients_.contains(client); }
   // False when that is not the ticket of that client.
   [[nodiscard]] bool owns(InstanceId client, const Ticket& ticket) const;
   void revoke_client(InstanceId client) { clients_.erase(client); }

@@ -1,0 +1,40 @@
+// The services' Backend over the engine and the tickets.
+#pragma once
+
+#include <functional>
+
+#include "control/backend.h"
+#include "control/host.h"
+#include "control/tickets.h"
+#include "core/engine.h"
+
+namespace sidecar {
+
+class EngineBackend final : public Backend {
+ public:
+  EngineBackend(const Identity& identity, Loop& loop, Engine& engine, Tickets& tickets, LoopHost& host,
+                std::function<void()> on_drain)
+      : identity_(identity), loop_(loop), engine_(engine), tickets_(tickets), host_(host), on_drain_(std::move(on_drain)) {}
+
+  Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
+                                 std::uint64_t receive_unit_bytes) override;
+  Status unregister_client(InstanceId client, const Ticket& ticket) override;
+  Result<Ticket> admit_peer(Rank from, InstanceId instance) override;
+  EngineStats stats() const override { return engine_.stats(); }
+  LoopStats loop_stats() const override { return loop_.stats(); }
+  std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
+    return engine_.chunks(skip, limit);
+  }
+  std::vector<PeerInfo> peers() const override { return engine_.peers(); }
+  void drain() override { on_drain_(); }
+
+ private:
+  const Identity& identity_;
+  Loop& loop_;
+  Engine& engine_;
+  Tickets& tickets_;
+  LoopHost& host_;
+  std::function<void()> on_drain_;
+};
+
+}  // namespace sidecar

@@ -1,0 +1,284 @@
+// The sidecar server: puts the parts together, runs them, takes them apart. Everything that is decided once per process
+// is decided here; what the parts do is theirs.
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "am_protocol/transport.h"
+#include "control/directory.h"
+#include "control/engine_backend.h"
+#include "control/options.h"
+#include "control/server.h"
+#include "control/startup.h"
+#include "control/units.h"
+#include "core/arena.h"
+#include "core/engine.h"
+#include "core/log.h"
+#include "core/mailbox.h"
+#include "fmt/format.h"
+
+namespace sidecar {
+namespace {
+
+constexpr TimeNs kGoodbyeNs = 150 * kMillisecond;  // for Goodbye to leave before its connection closes
+constexpr unsigned kTeardownSeconds = 10;
+
+using Started = tl::expected<void, std::string>;  // the error says what failed, for which rank, and what to do
+
+class Sidecard {
+ public:
+  explicit Sidecard(Options options);
+  ~Sidecard();
+
+  Started start();
+  // Until SIGTERM or a drain, and then until what is under way is over.
+  void run();
+
+ private:
+  enum class Phase : std::uint8_t { kServing, kDraining, kLeaving, kOver };
+
+  Started check_network();
+  Started make_arena();
+  Started open_transport();
+  void make_engine();
+  Started open_server();
+  void on_signal(int number);
+  void begin_drain(const char* why);
+  bool step();
+  [[nodiscard]] TimeNs next_deadline() const;
+
+  const Options options_;
+  Identity identity_;
+  std::string numeric_advertise_;  // links are made without asking a resolver
+  Phase phase_ = Phase::kServing;
+  TimeNs phase_ends_ = kNever;
+
+  // In the order of their making; each uses only those above it.
+  Loop loop_;
+  Mailbox mailbox_;
+  Tickets tickets_;
+  std::unique_ptr<Arena> arena_;
+  LoopHost host_;
+  std::unique_ptr<UcxTransport> transport_;
+  std::unique_ptr<GrpcDirectory> directory_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<EngineBackend> backend_;
+  std::unique_ptr<ControlServer> server_;
+};
+
+Identity identity_of(const Options& options) {
+  Identity identity;
+  identity.rank = options.rank;
+  identity.instance = random_bits();
+  identity.node = options.node;
+  identity.advertise = options.advertise;
+  identity.ucx_version = ucx_version();
+  identity.eager_max = options.eager_max;
+  identity.local_peer_ranks = options.local_peer_ranks;
+  identity.peers = options.peers;
+  return identity;
+}
+
+Sidecard::Sidecard(Options options)
+    : options_(std::move(options)),
+      identity_(identity_of(options_)),
+      loop_(LoopOptions{.policy = options_.poll, .spin_ns = options_.spin_us * TimeNs{1000}}),
+      mailbox_(&loop_),
+      tickets_(identity_.instance),
+      host_(loop_) {}
+
+Sidecard::~Sidecard() {
+  mailbox_.close();  // first: whoever waits for an answer from the loop stops waiting
+}
+
+Started Sidecard::check_network() {
+  numeric_advertise_ = numeric_host(options_.advertise);
+  if (numeric_advertise_.empty()) {
+    return tl::unexpected(fmt::format("rank {}: --advertise {} is not the name of any address", options_.rank,
+                                      options_.advertise));
+  }
+  const struct {
+    const char* purpose;
+    const char* flag;
+    std::int32_t port;
+  } ports[] = {{"gRPC", "--grpc-port", options_.grpc_port}, {"active messages", "--data-port", options_.data_port}};
+  for (const auto& [purpose, flag, port] : ports) {
+    const auto problem = port_problem(options_.listen, static_cast<std::uint16_t>(port));
+    if (!problem) continue;
+    return tl::unexpected(fmt::format("rank {}: cannot listen for {} on {}:{}: {}; choose another with {} or --listen",
+                                      options_.rank, purpose, options_.listen, port, *problem, flag));
+  }
+  return {};
+}
+
+Started Sidecard::make_arena() {
+  ArenaOptions wanted;
+  wanted.kind = options_.arena;
+  wanted.bytes = options_.arena_bytes;
+  wanted.directory = options_.shm_dir;
+  wanted.instance = identity_.instance;
+  exit_on_signals(options_.shm_dir + "/" + arena_file_name(identity_.instance), 0);
+  auto arena = Arena::create(wanted);
+  if (!arena) {
+    const Error& error = arena.error();
+    if (error.code == Errc::kNoSpace) {
+      return tl::unexpected(fmt::format(
+          "rank {}: an arena of {} does not fit {}, where {} bytes are free: lower --shm-size, make room, or name "
+          "another directory with --shm-dir",
+          options_.rank, size_text(options_.arena_bytes), options_.shm_dir, error.b));
+    }
+    return tl::unexpected(fmt::format("rank {}: cannot make an arena in {}: {}; see --shm-dir and --arena",
+                                      options_.rank, options_.shm_dir, to_string(error)));
+  }
+  arena_ = *std::move(arena);
+  identity_.arena = ArenaInfo{arena_->instance(), arena_->nonce(), arena_->bytes(), Name(arena_->path())};
+  identity_.arena_kind = arena_->description();
+  LOG_INFO("arena: {}", arena_->description());
+  return {};
+}
+
+Started Sidecard::open_transport() {
+  UcxOptions wanted;
+  wanted.local_listen = "127.0.0.1:0";
+  wanted.net_listen = HostPort{options_.listen, static_cast<std::uint16_t>(options_.data_port)}.text();
+  auto transport = UcxTransport::create(wanted, loop_);
+  if (!transport) {
+    return tl::unexpected(fmt::format("rank {}: cannot start UCX on {}: {}; see --data-port, --listen and the UCX_ "
+                                      "variables in the environment",
+                                      options_.rank, wanted.net_listen, to_string(transport.error())));
+  }
+  transport_ = *std::move(transport);
+  const std::string listening(transport_->net_address().view());
+  const auto port = static_cast<std::uint16_t>(std::stoi(listening.substr(listening.rfind(':') + 1)));
+  identity_.net_address = HostPort{numeric_advertise_, port}.text();
+  identity_.local_address = transport_->local_address().view();
+  LOG_INFO("{}", transport_->describe());
+  return {};
+}
+
+void Sidecard::make_engine() {
+  directory_ = std::make_unique<GrpcDirectory>(
+      identity_, mailbox_, tickets_,
+      [this](Rank rank, const Result<PeerRecord>& record) { engine_->on_resolved(rank, record); });
+  EngineOptions wanted;
+  wanted.rank = options_.rank;
+  wanted.instance = identity_.instance;
+  wanted.pid = getpid();
+  wanted.node = Name(identity_.node);
+  wanted.arena = arena_->span();
+  wanted.arena_info = identity_.arena;
+  wanted.send_share = (100 - options_.receive_percent) / 100.0;
+  wanted.reserve_share = std::min(wanted.reserve_share, options_.receive_percent / 400.0);
+  wanted.hash_key[0] = random_bits();
+  wanted.hash_key[1] = random_bits();
+  wanted.default_timeout = options_.deadline_ns;
+  wanted.peer_timeout = options_.peer_timeout_ns;
+  wanted.eager_max = options_.eager_max;
+  engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_);
+  transport_->set_events(*engine_);
+  host_.set_events(*engine_);
+  const EngineStats stats = engine_->stats();
+  identity_.send_quota_bytes = stats.send.region_bytes;
+  identity_.receive_quota_bytes = stats.receive.region_bytes;
+  backend_ = std::make_unique<EngineBackend>(identity_, loop_, *engine_, tickets_, host_,
+                                             [this] { begin_drain("asked to through gRPC"); });
+}
+
+Started Sidecard::open_server() {
+  auto server = ControlServer::start(options_.listen, static_cast<std::uint16_t>(options_.grpc_port), identity_,
+                                     mailbox_, *backend_);
+  if (!server) return tl::unexpected(server.error());
+  server_ = *std::move(server);
+  return {};
+}
+
+Started Sidecard::start() {
+  if (auto network = check_network(); !network) return network;  // before the arena, which takes a second per GiB
+  if (auto arena = make_arena(); !arena) return arena;
+  if (auto transport = open_transport(); !transport) return transport;
+  make_engine();
+  loop_.set_hooks({.on_step = [this] { return step(); },
+                   .next_deadline = [this] { return next_deadline(); },
+                   .on_timer = [](TimeNs) {}});  // a step follows, and does what is due
+  loop_.on_signals({SIGTERM, SIGINT, SIGHUP}, [this](int number) { on_signal(number); });
+  if (auto server = open_server(); !server) return server;
+  std::printf("ready rank=%d grpc=%s data=%s instance=%016lx node=%s local=%s arena=%s\n", options_.rank,
+              HostPort{options_.advertise, server_->port()}.text().c_str(), identity_.net_address.c_str(),
+              identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(), arena_->path().c_str());
+  std::fflush(stdout);
+  return {};
+}
+
+void Sidecard::on_signal(int number) {
+  if (phase_ == Phase::kServing) return begin_drain(number == SIGINT ? "SIGINT" : "SIGTERM");
+  LOG_WARN("a second signal: ending at once");
+  if (!arena_->path().empty()) unlink(arena_->path().c_str());
+  _exit(128 + number);
+}
+
+void Sidecard::begin_drain(const char* why) {
+  if (phase_ != Phase::kServing) return;
+  LOG_INFO("draining: {}; at most {}", why, duration_text(options_.drain_timeout_ns));
+  server_->set_serving(false);
+  engine_->drain();
+  phase_ = Phase::kDraining;
+  phase_ends_ = Loop::now_ns() + options_.drain_timeout_ns;
+}
+
+bool Sidecard::step() {
+  engine_->step();
+  if (phase_ == Phase::kServing) return false;
+  const TimeNs now = Loop::now_ns();
+  if (phase_ == Phase::kDraining && (engine_->drained() || now >= phase_ends_)) {
+    if (!engine_->drained()) LOG_WARN("draining took too long: what is under way is given up");
+    engine_->say_goodbye();
+    phase_ = Phase::kLeaving;
+    phase_ends_ = now + kGoodbyeNs;
+    return true;
+  }
+  if (phase_ == Phase::kLeaving && now >= phase_ends_) {
+    phase_ = Phase::kOver;
+    phase_ends_ = kNever;
+    loop_.stop();
+  }
+  return false;
+}
+
+TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), phase_ends_); }
+
+void Sidecard::run() {
+  loop_.run();
+  // The loop hears no signals any more. What is left to do is bounded; should it not be, it ends all the same.
+  exit_on_signals(arena_->path(), 128 + SIGTERM);
+  limit_teardown(kTeardownSeconds);
+  LOG_INFO("ended");
+}
+
+int run_sidecard(const Options& options) {
+  std::fprintf(stderr, "sidecard %s, UCX %s, allocator %s\n%s", SIDECAR_VERSION, ucx_version().c_str(),
+               allocator_name(), describe(options).c_str());
+  Sidecard sidecard(options);
+  if (const Started started = sidecard.start(); !started) {
+    std::fprintf(stderr, "sidecard: %s\n", started.error().c_str());
+    return 1;
+  }
+  sidecard.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace sidecar
+
+int main(int argc, char** argv) {
+  const auto options = sidecar::parse_options(argc, argv);
+  if (!options) {
+    std::fputs(options.error().text.c_str(), options.error().code == 0 ? stdout : stderr);
+    return options.error().code;
+  }
+  sidecar::ensure_environment(argv);
+  sidecar::set_log_name(fmt::format("sidecard {}", options->rank));
+  if (options->log_level_given) sidecar::set_log_level(options->log_level);
+  return sidecar::run_sidecard(*options);
+}

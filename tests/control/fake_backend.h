@@ -1,0 +1,115 @@
+// A Backend without an engine, and a loop on a thread of its own for it: what the gRPC tests stand on.
+#pragma once
+
+#include <thread>
+#include <vector>
+
+#include "control/backend.h"
+#include "control/tickets.h"
+#include "core/mailbox.h"
+
+namespace sidecar {
+
+class FakeBackend final : public Backend {
+ public:
+  FakeBackend(Loop& loop, InstanceId instance) : loop_(loop), tickets(instance) {}
+
+  Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
+                                 std::uint64_t receive_unit_bytes) override {
+    CHECK_ON_LOOP(loop_);
+    if (!refuse.what[0]) {
+      units = {send_unit_bytes, receive_unit_bytes};
+      return tickets.issue_client(client, rank);
+    }
+    return tl::unexpected(refuse);
+  }
+  Status unregister_client(InstanceId client, const Ticket& ticket) override {
+    CHECK_ON_LOOP(loop_);
+    if (!tickets.knows(client)) return {};
+    if (!tickets.owns(client, ticket)) return fail(Errc::kUnauthorized, "not its ticket");
+    tickets.revoke_client(client);
+    return {};
+  }
+  Result<Ticket> admit_peer(Rank from, InstanceId instance) override {
+    CHECK_ON_LOOP(loop_);
+    return tickets.issue_peer(instance, from, Loop::now_ns());
+  }
+  EngineStats stats() const override {
+    CHECK_ON_LOOP(loop_);
+    return engine_stats;
+  }
+  LoopStats loop_stats() const override { return loop_.stats(); }
+  std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
+    CHECK_ON_LOOP(loop_);
+    std::vector<ChunkInfo> page;
+    for (std::size_t i = skip; i < chunk_rows.size() && page.size() < limit; ++i) page.push_back(chunk_rows[i]);
+    return page;
+  }
+  std::vector<PeerInfo> peers() const override {
+    CHECK_ON_LOOP(loop_);
+    return peer_rows;
+  }
+  void drain() override {
+    CHECK_ON_LOOP(loop_);
+    draining = true;
+  }
+
+ private:
+  Loop& loop_;
+
+ public:
+  Tickets tickets;
+  EngineStats engine_stats;
+  std::vector<ChunkInfo> chunk_rows;
+  std::vector<PeerInfo> peer_rows;
+  std::pair<std::uint64_t, std::uint64_t> units;
+  Error refuse{Errc::kUnavailable, kNoRank, ""};  // register_client fails with it when it has a text
+  bool draining = false;
+};
+
+class LoopThread {
+ public:
+  LoopThread() : mailbox_(&loop_), thread_([this] { loop_.run(); }) {}
+  ~LoopThread() {
+    end();
+    loop_.run_once(Wait::kNo);  // this thread is the loop's now, and may take the mailbox down
+  }
+  LoopThread(const LoopThread&) = delete;
+  LoopThread& operator=(const LoopThread&) = delete;
+
+  // As sidecard ends: whoever waits for an answer gets none.
+  void end() {
+    if (!thread_.joinable()) return;
+    CHECK(mailbox_.post([this] {
+      mailbox_.close();
+      loop_.stop();
+    }));
+    thread_.join();
+  }
+  Loop& loop() { return loop_; }
+  Mailbox& mailbox() { return mailbox_; }
+
+ private:
+  Loop loop_;
+  Mailbox mailbox_;
+  std::thread thread_;
+};
+
+inline Identity test_identity(Rank rank, InstanceId instance, StaticPeers peers) {
+  Identity identity;
+  identity.rank = rank;
+  identity.instance = instance;
+  identity.node = "node-a";
+  identity.arena = ArenaInfo{instance, 4711, 1 << 20, Name("/dev/shm/not-there")};
+  identity.arena_kind = "shared (asked for)";
+  identity.advertise = "127.0.0.1";
+  identity.net_address = "127.0.0.1:12345";
+  identity.local_address = "127.0.0.1:12346";
+  identity.ucx_version = "1.13.1";
+  identity.send_quota_bytes = 500;
+  identity.receive_quota_bytes = 600;
+  identity.peers = std::move(peers);
+  return identity;
+}
+
+}  // namespace sidecar
