@@ -22,7 +22,7 @@ endfunction()
 function(sidecar_use_mimalloc name)
   if(SIDECAR_MIMALLOC AND NOT SIDECAR_SANITIZE)
     target_include_directories(${name} PRIVATE $<TARGET_PROPERTY:mimalloc,INTERFACE_INCLUDE_DIRECTORIES>)
-    target_link_libraries(
+    target_link_options(
       ${name} PRIVATE "LINKER:--push-state,--no-as-needed,$<TARGET_FILE:mimalloc>,--pop-state")
     target_compile_definitions(${name} PRIVATE SIDECAR_ON_MIMALLOC=1)
   endif()
