@@ -5,7 +5,8 @@ namespace sidecar {
 ChunkStore::~ChunkStore() { CHECK(all_.empty()); }
 
 Datum* ChunkStore::find(const DataId& id, const Hash128& hash) {
-  const std::uint32_t at = datum_index_.find(hash.low, [&](std::uint32_t i) { return data_.at(i)->id == id; });
+  const std::uint32_t at =
+      datum_index_.find(hash.low, [&](std::uint32_t i) { return data_.at(i)->id == id; });
   return at == FlatIndex::kNone ? nullptr : data_.at(at);
 }
 
@@ -45,9 +46,11 @@ ChunkEntry* ChunkStore::make(Datum& datum, ChunkIndex chunk) {
 }
 
 void ChunkStore::erase(ChunkEntry* entry) {
-  CHECK(entry->waiters.empty() && entry->grants.empty() && entry->slot == nullptr && !entry->in_parked.linked());
+  CHECK(entry->waiters.empty() && entry->grants.empty() && entry->slot == nullptr &&
+        !entry->in_parked.linked());
   const std::uint32_t index = chunks_.handle_of(entry).index;
-  CHECK(chunk_index_.erase(mix(index_of(entry->datum), entry->chunk), [&](std::uint32_t i) { return i == index; }));
+  CHECK(chunk_index_.erase(mix(index_of(entry->datum), entry->chunk),
+                           [&](std::uint32_t i) { return i == index; }));
   entry->datum->chunks.remove(entry);
   chunks_.release(entry);
 }

@@ -1,5 +1,6 @@
-// What this sidecar holds and who waits for it: data, their chunks, the waiters and the holders of each chunk. A pure data
-// structure: no ports, no memory management; the engine decides what happens, this remembers it.
+// What this sidecar holds and who waits for it: data, their chunks, the waiters and the holders of each
+// chunk. A pure data structure: no ports, no memory management; the engine decides what happens, this
+// remembers it.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ struct Waiter {
   ListHook in_chunk, in_client;
 };
 
-// A client process may look at a slot, because a Reply told it where. Counts the replies; Release takes them back.
+// A client process may look at a slot, because a Reply told it where. Counts the replies; Release takes them
+// back.
 struct Grant {
   Client* client = nullptr;
   ChunkEntry* entry = nullptr;  // null once the chunk was marked done: the slot lives on for this holder
@@ -75,16 +77,16 @@ struct ChunkEntry {
 struct Datum {
   DataId id;
   Hash128 hash{};
-  bool mode_known = false;   // the first message fixes stream or not, and the producer
+  bool mode_known = false;  // the first message fixes stream or not, and the producer
   bool stream = false;
   bool count_known = false;
-  bool lost = false;         // its producer was lost: what is not here never comes
+  bool lost = false;  // its producer was lost: what is not here never comes
   ChunkIndex num_chunks = 0;
   Rank producer = kNoRank;
   InstanceId producer_instance = 0;
-  Ranges arrived;            // came whole, whether still here or not
-  Ranges done;               // marked done, whether it had come or not
-  bool awaited = false;      // more is to come from the producer, whose loss therefore matters
+  Ranges arrived;              // came whole, whether still here or not
+  Ranges done;                 // marked done, whether it had come or not
+  bool awaited = false;        // more is to come from the producer, whose loss therefore matters
   bool dropped_early = false;  // some chunk was marked done before it came
   TimeNs touched = 0;
   using ChunkList = List<ChunkEntry, &ChunkEntry::in_datum>;

@@ -9,19 +9,19 @@ namespace sidecar {
 // Slots that a client may write into and then send.
 struct Allocation : RoomWaiter {
   Client* client = nullptr;
-  RequestId request = 0;         // while it waits for room
+  RequestId request = 0;  // while it waits for room
   std::uint64_t bytes = 0;
   std::uint64_t unit_bytes = 0;
-  Slot* slot = nullptr;          // null: waits for room
+  Slot* slot = nullptr;  // null: waits for room
   TimerNode timer;
   ListHook in_client;
 };
 
 struct Client {
   InstanceId instance = 0;
-  LinkId link;                   // not valid: not connected
+  LinkId link;  // not valid: not connected
   bool connected = false;
-  bool gone = false;             // its link ended; it is here only for slots its process may still look at
+  bool gone = false;  // its link ended; it is here only for slots its process may still look at
   std::int64_t pid = 0;
   std::uint64_t send_unit_bytes = 0;
   std::uint64_t receive_unit_bytes = 0;

@@ -1,5 +1,5 @@
-// Which transfers of one source instance have been seen: makes delivery exactly once over a link that may break and
-// resend. Sequences below `settled` are over at the sender and never come again.
+// Which transfers of one source instance have been seen: makes delivery exactly once over a link that may
+// break and resend. Sequences below `settled` are over at the sender and never come again.
 #pragma once
 
 #include <array>
@@ -38,7 +38,8 @@ class DedupWindow {
     if (sequence >= base_) cell(sequence) = kUnseen;
   }
   void end(Sequence sequence, Errc result) {
-    if (sequence >= base_) cell(sequence) = static_cast<std::uint8_t>(kFirstResult + static_cast<std::uint8_t>(result));
+    if (sequence >= base_)
+      cell(sequence) = static_cast<std::uint8_t>(kFirstResult + static_cast<std::uint8_t>(result));
   }
   // Of a sequence that is over; kOk below the window, where the sender does not ask any more.
   [[nodiscard]] Errc result(Sequence sequence) const {

@@ -21,7 +21,8 @@ Engine::Engine(const EngineOptions& options, Transport& transport, Directory& di
   set_timer(tick_, Timer::kTick, nullptr, last_tick_ + tick_interval());
 }
 
-// --- what the transport and the clock tell ----------------------------------------------------------------------------
+// --- what the transport and the clock tell
+// ----------------------------------------------------------------------------
 
 void Engine::step() {
   const TimeNs now = host_.now();
@@ -53,7 +54,8 @@ void Engine::on_timer(TimerNode& timer) {
       ++counters_.timeouts;
       Allocation& allocation = *static_cast<Allocation*>(timer.object);
       answer(*allocation.client, allocation.request,
-             Error{Errc::kTimeout, kNoRank, "allocate: no room in time", allocation.bytes, memory_.send_limit()});
+             Error{Errc::kTimeout, kNoRank, "allocate: no room in time", allocation.bytes,
+                   memory_.send_limit()});
       drop_allocation(allocation);
       return;
     }
@@ -90,28 +92,12 @@ void Engine::tick() {
   }
   for (Client* client = clients_.all().front(); client != nullptr;) {
     Client* const next = ClientTable::ClientList::next(client);
-    if (!client->connected && !client->gone && now - client->registered > kRegistrationNs) forget_client(*client);
+    if (!client->connected && !client->gone && now - client->registered > kRegistrationNs)
+      forget_client(*client);
     client = next;
   }
   forget_idle_data(now);
   set_timer(tick_, Timer::kTick, nullptr, now + tick_interval());
-}
-
-// Ids that hold nothing here but were never completed: marked done before anything of them came, or given up by their
-// producer half way. Nobody spoke of them for long; a few per tick.
-void Engine::forget_idle_data(TimeNs now) {
-  for (int i = 0; i < 16 && store_.all().front() != nullptr; ++i) {
-    Datum* const datum = store_.all().front();
-    if (now - datum->touched < kTombstoneNs) return;
-    const bool started = datum->arrived.count() > 0;
-    if (datum->chunks.empty() && (!started || now - datum->touched >= kIdleDatumNs)) {
-      erase_datum(datum);
-    } else if (!datum->chunks.empty()) {
-      store_.touch(datum, now);
-    } else {
-      return;
-    }
-  }
 }
 
 void Engine::on_message(LinkId id, const Message& message, const Incoming& incoming) {
@@ -138,7 +124,8 @@ Token Engine::expect(const Completion& completion) {
 void Engine::on_sent(Token token, const Status&) {
   Completion* const completion = completions_.find(Handle::unpack(token));
   CHECK(completion != nullptr && completion->what == What::kFlight);
-  // A failed send needs nothing more: its link is down or will be, and that is where transfers are sent again.
+  // A failed send needs nothing more: its link is down or will be, and that is where transfers are sent
+  // again.
   Slot* const slot = completion->slot;
   completions_.release(completion);
   release(slot);
@@ -150,8 +137,10 @@ void Engine::on_received(Token token, const Status& status) {
   const Completion completion = *found;
   completions_.release(found);
   if (completion.what == What::kChunkReceived) {
-    if (status) chunk_ready(*completion.entry);
-    else chunk_failed(*completion.entry);
+    if (status)
+      chunk_ready(*completion.entry);
+    else
+      chunk_failed(*completion.entry);
     return;
   }
   CHECK(completion.what == What::kSendReceived);
@@ -174,7 +163,8 @@ void Engine::on_process_gone(Token token) {
   if (completion.what == What::kPeerEnded) {
     Peer& peer = peer_of(completion.rank);
     if (peer.instance != completion.instance) return;
-    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0}, true);
+    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0},
+                     true);
   }
   CHECK(completion.what == What::kQuarantine);
   if (completion.client != nullptr) {
@@ -185,7 +175,8 @@ void Engine::on_process_gone(Token token) {
   peers_.quarantines().release(completion.peer);
 }
 
-// --- small things used everywhere -----------------------------------------------------------------------------------------
+// --- small things used everywhere
+// -----------------------------------------------------------------------------------------
 
 TimeNs Engine::tick_interval() const { return std::min(options_.ping_interval, kSecond); }
 
@@ -248,7 +239,8 @@ void Engine::protocol_error(Link& link, const char* what) {
   on_link_down(id, Error{Errc::kProtocol, rank, what});
 }
 
-// --- the end ---------------------------------------------------------------------------------------------------------------
+// --- the end
+// ---------------------------------------------------------------------------------------------------------------
 
 void Engine::drain() { draining_ = true; }
 

@@ -1,13 +1,13 @@
-// The sidecar's logic: what it holds, what it sends, who waits. One engine per process, single-threaded, no I/O and no
-// clock of its own: it acts through ports (core/ports.h) and is told everything through Events, so that a whole cluster of
-// engines runs in one thread of a test.
+// The sidecar's logic: what it holds, what it sends, who waits. One engine per process, single-threaded, no
+// I/O and no clock of its own: it acts through ports (core/ports.h) and is told everything through Events, so
+// that a whole cluster of engines runs in one thread of a test.
 //
 // A chunk's way through here:
 //   it comes from a client   on_send       (engine_send.cc)     takes slots or parks, brings the bytes in
 //   it leaves                transmit      (engine_peers.cc)    one transfer per destination, until Ack
 //   it arrives from a peer   on_chunk      (engine_receive.cc)  takes slots or parks or refuses
-//   somebody waits for it    on_recv       (engine_client.cc)
-//   it is freed              on_mark_done  (engine_client.cc), release (engine.cc)
+//   somebody waits for it    on_recv       (engine_recv.cc)
+//   it is freed              on_mark_done  (engine_recv.cc), release (engine.cc)
 #pragma once
 
 #include <deque>
@@ -29,23 +29,23 @@ namespace sidecar {
 struct EngineOptions {
   Rank rank = 0;
   InstanceId instance = 1;
-  std::int64_t pid = 0;            // of this process
-  Name node;                       // equal names may share memory
-  Bytes arena;                     // what clients' and peers' chunks lie in
-  ArenaInfo arena_info;            // how others map it; empty path: they cannot, and get bytes
+  std::int64_t pid = 0;  // of this process
+  Name node;             // equal names may share memory
+  Bytes arena;           // what clients' and peers' chunks lie in
+  ArenaInfo arena_info;  // how others map it; empty path: they cannot, and get bytes
   double send_share = 0.5;
   double reserve_share = 0.0625;
   std::uint64_t hash_key[2] = {};  // random per process
   TimeNs default_timeout = 600 * kSecond;
   TimeNs peer_timeout = 30 * kSecond;  // a peer not heard of for this long is lost
   TimeNs ping_interval = 1 * kSecond;
-  TimeNs ping_timeout = 5 * kSecond;   // a link not heard of for this long is closed and made anew
+  TimeNs ping_timeout = 5 * kSecond;  // a link not heard of for this long is closed and made anew
   std::uint32_t parked_max = kParkedMax;
   std::uint64_t eager_max = kEagerBytesMax;
 };
 
 struct ClientRegistration {
-  InstanceId instance = 0;           // of the client process
+  InstanceId instance = 0;            // of the client process
   std::uint64_t send_unit_bytes = 0;  // hints, 0: none
   std::uint64_t receive_unit_bytes = 0;
 };
@@ -57,7 +57,8 @@ class Engine final : public Events {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // --- control -------------------------------------------------------------------------------------------------------
+  // --- control
+  // -------------------------------------------------------------------------------------------------------
   // A client may connect once it is registered; registering again replaces its hints.
   Status register_client(const ClientRegistration& registration);
   void unregister_client(InstanceId client);
@@ -74,12 +75,15 @@ class Engine final : public Events {
   [[nodiscard]] std::vector<PeerInfo> peers() const;
   void check_invariants();  // aborts on a contradiction: debug builds and tests
 
-  // --- the loop --------------------------------------------------------------------------------------------------------
-  // Runs what is due: timers, and those who waited for room. Call after each round of events and when next_timer() is due.
+  // --- the loop
+  // --------------------------------------------------------------------------------------------------------
+  // Runs what is due: timers, and those who waited for room. Call after each round of events and when
+  // next_timer() is due.
   void step();
   [[nodiscard]] TimeNs next_timer() const { return timers_.next(); }
 
-  // --- Events ------------------------------------------------------------------------------------------------------------
+  // --- Events
+  // ------------------------------------------------------------------------------------------------------------
   Result<HelloAck> on_hello(LinkId link, const Hello& hello) override;
   void on_link_up(LinkId link, const HelloAck& answer) override;
   void on_link_down(LinkId link, const Error& why) override;
@@ -94,13 +98,13 @@ class Engine final : public Events {
   enum class What : std::uint8_t { kFlight, kChunkReceived, kSendReceived, kQuarantine, kPeerEnded };
   struct Completion {
     What what = What::kFlight;
-    Slot* slot = nullptr;           // kFlight: one reference
-    ChunkEntry* entry = nullptr;    // kChunkReceived
-    Outgoing* outgoing = nullptr;   // kSendReceived
-    Client* client = nullptr;       // kQuarantine: a client that is gone, or
-    Quarantine* peer = nullptr;     // kQuarantine: what was lent to a peer's process
-    Rank rank = kNoRank;            // kPeerEnded: whose process,
-    InstanceId instance = 0;        // and which one
+    Slot* slot = nullptr;          // kFlight: one reference
+    ChunkEntry* entry = nullptr;   // kChunkReceived
+    Outgoing* outgoing = nullptr;  // kSendReceived
+    Client* client = nullptr;      // kQuarantine: a client that is gone, or
+    Quarantine* peer = nullptr;    // kQuarantine: what was lent to a peer's process
+    Rank rank = kNoRank;           // kPeerEnded: whose process,
+    InstanceId instance = 0;       // and which one
   };
   enum class Timer : std::uint32_t { kTick, kWaiter, kOutgoing, kAllocation, kRetry };
 
@@ -117,7 +121,6 @@ class Engine final : public Events {
   [[nodiscard]] TimeNs tick_interval() const;
   void on_timer(TimerNode& timer);
   void tick();
-  void forget_idle_data(TimeNs now);
   void release(Slot* slot);
   void drop_reference(Slot* slot);
   void consume(LinkId link, const Incoming& incoming);
@@ -128,9 +131,20 @@ class Engine final : public Events {
   Link& add_link(LinkId id, Link::Kind kind);
   void protocol_error(Link& link, const char* what);
 
-  // engine_client.cc: what clients ask for
+  // engine_client.cc: clients, their allocations and views
   Result<HelloAck> hello_from_client(LinkId link, const Hello& hello);
   void on_client_message(Link& link, const Message& message, const Incoming& incoming);
+  void on_allocate(Client& client, const Allocate& allocate);
+  void answer_allocation(Allocation& allocation);
+  void drop_allocation(Allocation& allocation);
+  void on_release(Client& client, const Release& give_up);
+  void remove_grant(Grant& held);
+  void drop_grant(Grant& held);
+  void on_cancel(Client& client, const Cancel& cancel);
+  void client_gone(Client& client, bool proven);
+  void forget_client(Client& client);
+
+  // engine_recv.cc: what consumers do
   void on_recv(Client& client, const Recv& recv);
   void wait_for(Client& client, const Recv& recv, Datum& datum);
   void remove_waiter(Waiter& waiter);
@@ -139,26 +153,18 @@ class Engine final : public Events {
   void on_mark_done(Client& client, const MarkDone& done);
   void hide_chunk(Client& client, Datum& datum, ChunkIndex chunk);
   void free_entry(ChunkEntry& entry, const Client* forfeits);
-  void on_allocate(Client& client, const Allocate& allocate);
-  void answer_allocation(Allocation& allocation);
-  void drop_allocation(Allocation& allocation);
-  void on_release(Client& client, const Release& give_up);
-  Grant& grant(Client& client, ChunkEntry& entry);
-  void remove_grant(Grant& held);
-  void drop_grant(Grant& held);
-  void on_cancel(Client& client, const Cancel& cancel);
+  void answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value);
   void answer(const Client& client, RequestId request, const Error& error);
   void answer_ok(const Client& client, RequestId request) { answer(client, request, kNoError); }
-  void answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value);
-  void client_gone(Client& client, bool proven);
-  void forget_client(Client& client);
+  Grant& grant(Client& client, ChunkEntry& entry);
 
   // engine_send.cc: from a client's send to the outbox
   void on_send(Link& link, const Send& send, const Incoming& incoming);
   void on_close_stream(Client& client, const CloseStream& close);
   Status check_send(const Client& client, const Send& send, const Incoming& incoming);
   [[nodiscard]] Status check_known(const Destinations& destinations) const;
-  Outgoing& make_outgoing(Client& client, RequestId request, const Destinations& destinations, std::uint64_t timeout_ns);
+  Outgoing& make_outgoing(Client& client, RequestId request, const Destinations& destinations,
+                          std::uint64_t timeout_ns);
   bool bring_in(Outgoing& outgoing, const std::byte* inline_data);
   void captured(Outgoing& outgoing);
   void settle(Delivery& delivery, const Error& result);
@@ -200,8 +206,6 @@ class Engine final : public Events {
   bool is_new(Link& link, const Transfer& transfer);
   void ack(Peer& peer, LinkId link, Sequence sequence, const Error& result);
   void refuse(Peer& peer, LinkId link, Sequence sequence);
-  Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta);
-  Status agree(Datum& datum, const Peer& peer, bool stream);
   void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
   void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link, Sequence sequence);
   [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
@@ -220,6 +224,10 @@ class Engine final : public Events {
   void on_withdraw(Link& link, const Withdraw& withdraw);
   void pump_receive_room();
   void resume_refused();
+
+  // engine_datum.cc: a datum as a whole
+  Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta);
+  Status agree(Datum& datum, const Peer& peer, bool stream);
   Status close_datum(const Peer& peer, const StreamEnd& end);
   void on_stream_end(Link& link, const StreamEnd& end);
   void count_known(Datum& datum, ChunkIndex num_chunks);
@@ -227,6 +235,7 @@ class Engine final : public Events {
   void lose_datum(Datum& datum);
   void tidy(Datum* datum);
   void erase_datum(Datum* datum);
+  void forget_idle_data(TimeNs now);
 
   const EngineOptions options_;
   Transport& transport_;
@@ -242,7 +251,7 @@ class Engine final : public Events {
   std::deque<Link> links_;  // by LinkId::index; addresses are stable
   TimerNode tick_;
   TimeNs last_tick_ = 0;
-  Message scratch_;         // what is sent is built here: a Message is 3 KiB
+  Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
   bool send_room_changed_ = false;     // somebody left the line for room
   bool receive_room_changed_ = false;  // somebody left the parked ones, or was refused for no lack of room

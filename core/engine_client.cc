@@ -1,7 +1,5 @@
-// What clients ask for, apart from sending: recv, mark_done, allocate, release, cancel; and what becomes of a client's
-// things when it goes.
-#include <cstring>
-
+// Clients: registration, their messages, allocations, views they give up, and what becomes of a client's
+// things when it goes. Sending is in engine_send.cc, receiving in engine_recv.cc.
 #include "core/engine.h"
 #include "core/engine_text.h"
 
@@ -9,7 +7,8 @@ namespace sidecar {
 
 Status Engine::register_client(const ClientRegistration& registration) {
   if (registration.instance == 0) return fail(Errc::kInvalidArgument, "client instance: 0");
-  if (draining_) return fail(Errc::kUnavailable, "this sidecar is draining, register with another", options_.rank);
+  if (draining_)
+    return fail(Errc::kUnavailable, "this sidecar is draining, register with another", options_.rank);
   Client* client = clients_.find(registration.instance);
   if (client == nullptr) {
     client = clients_.make();
@@ -35,7 +34,8 @@ void Engine::unregister_client(InstanceId instance) {
 
 Result<HelloAck> Engine::hello_from_client(LinkId link, const Hello& hello) {
   Client* const client = clients_.find(hello.instance);
-  if (client == nullptr) return fail(Errc::kUnauthorized, "client is not registered here: register first", options_.rank);
+  if (client == nullptr)
+    return fail(Errc::kUnauthorized, "client is not registered here: register first", options_.rank);
   if (client->connected) return fail(Errc::kUnavailable, "this client is connected already", options_.rank);
   if (const Status status = directory_.redeem(hello); !status) return tl::unexpected(status.error());
   client->link = link;
@@ -60,12 +60,18 @@ void Engine::on_client_message(Link& link, const Message& message, const Incomin
     return;
   }
   CHECK(!incoming.present());  // the decoder lets no other client message carry a payload
-  if (const auto* recv = std::get_if<Recv>(&message)) on_recv(client, *recv);
-  else if (const auto* done = std::get_if<MarkDone>(&message)) on_mark_done(client, *done);
-  else if (const auto* give_up = std::get_if<Release>(&message)) on_release(client, *give_up);
-  else if (const auto* allocate = std::get_if<Allocate>(&message)) on_allocate(client, *allocate);
-  else if (const auto* cancel = std::get_if<Cancel>(&message)) on_cancel(client, *cancel);
-  else if (const auto* close = std::get_if<CloseStream>(&message)) on_close_stream(client, *close);
+  if (const auto* recv = std::get_if<Recv>(&message))
+    on_recv(client, *recv);
+  else if (const auto* done = std::get_if<MarkDone>(&message))
+    on_mark_done(client, *done);
+  else if (const auto* give_up = std::get_if<Release>(&message))
+    on_release(client, *give_up);
+  else if (const auto* allocate = std::get_if<Allocate>(&message))
+    on_allocate(client, *allocate);
+  else if (const auto* cancel = std::get_if<Cancel>(&message))
+    on_cancel(client, *cancel);
+  else if (const auto* close = std::get_if<CloseStream>(&message))
+    on_close_stream(client, *close);
   else if (const auto* ping = std::get_if<Ping>(&message)) {
     if (!ping->answer) send_plain(link.id, Ping{ping->value, true});
   } else if (std::holds_alternative<Goodbye>(message)) {
@@ -78,215 +84,8 @@ void Engine::on_client_message(Link& link, const Message& message, const Incomin
   }
 }
 
-// --- answers -------------------------------------------------------------------------------------------------------------
-
-void Engine::answer(const Client& client, RequestId request, const Error& error) {
-  if (!client.connected) return;
-  Reply& reply = scratch_.emplace<Reply>();
-  reply.request = request;
-  reply.code = error.code;
-  reply.rank = error.rank;
-  reply.text = error_text(error);
-  send_plain(client.link, scratch_);
-}
-
-void Engine::answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value) {
-  Reply& reply = scratch_.emplace<Reply>();
-  const Datum& datum = *entry.datum;
-  reply.request = request;
-  reply.meta.id = datum.id;
-  reply.meta.chunk = entry.chunk;
-  reply.meta.num_chunks = datum.count_known ? datum.num_chunks : 0;
-  reply.meta.stream = datum.stream;
-  reply.meta.kind = entry.kind;
-  reply.meta.dtype = entry.dtype;
-  reply.meta.codec = entry.codec;
-  reply.meta.shape = entry.shape;
-  reply.meta.bytes = entry.bytes;
-  reply.meta.unit_bytes = entry.unit_bytes;
-  if (entry.bytes == 0 || (entry.kind == ChunkKind::kObject && entry.bytes <= kInlineBytesMax)) {
-    reply.where = Where::kInline;
-    reply.inline_bytes = static_cast<std::uint32_t>(entry.bytes);
-    if (entry.bytes > 0) std::memcpy(reply.inline_data.data(), entry.slot->data, entry.bytes);
-    send_plain(client.link, scratch_);
-    return;
-  }
-  if (by_value || (!entry.slot->foreign && options_.arena_info.path.empty())) {
-    reply.where = Where::kPayload;
-    counters_.bytes_copied_out += entry.bytes;
-    const Token token = expect({.what = What::kFlight, .slot = memory_.retain(entry.slot), .client = nullptr});
-    transport_.send(client.link, scratch_, {entry.slot->data, entry.bytes}, entry.bytes > options_.eager_max, token);
-    return;
-  }
-  reply.where = Where::kArena;
-  reply.offset = entry.slot->offset;
-  if (entry.slot->foreign) {
-    const ForeignArena* const arena = peers_.find_arena(entry.slot->arena);
-    CHECK(arena != nullptr);
-    reply.arena = arena->info;
-  } else {
-    reply.arena = options_.arena_info;
-  }
-  reply.view = store_.grants().handle_of(&grant(client, entry)).pack();
-  send_plain(client.link, scratch_);
-}
-
-Grant& Engine::grant(Client& client, ChunkEntry& entry) {
-  for (Grant* found = entry.grants.front(); found != nullptr; found = ChunkEntry::GrantList::next(found)) {
-    if (found->client == &client) {
-      ++found->count;
-      return *found;
-    }
-  }
-  Grant* const made = store_.grants().acquire();
-  made->client = &client;
-  made->entry = &entry;
-  made->slot = memory_.retain(entry.slot);
-  made->count = 1;
-  entry.grants.push_back(made);
-  client.grants.push_back(made);
-  return *made;
-}
-
-// --- recv -------------------------------------------------------------------------------------------------------------------
-
-void Engine::on_recv(Client& client, const Recv& recv) {
-  ++counters_.recvs;
-  const auto refuse_with = [&](Errc code, const char* what, Rank rank = kNoRank) {
-    answer(client, recv.request, Error{code, rank, what, 0, 0});
-  };
-  if (recv.id.empty()) return refuse_with(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
-  const Hash128 hash = store_.hash(recv.id);
-  if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (!stone->lost && recv.chunk >= stone->num_chunks) return refuse_with(Errc::kEndOfStream, "");
-    if (stone->lost && recv.chunk >= stone->done_below) return refuse_with(Errc::kPeerLost, "recv: the producer was lost");
-    return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
-  }
-  Datum* datum = store_.find(recv.id, hash);
-  if (datum != nullptr) {
-    if (datum->past_end(recv.chunk)) return refuse_with(Errc::kEndOfStream, "");
-    if (datum->done.contains(recv.chunk)) return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
-    ChunkEntry* const entry = store_.find(*datum, recv.chunk);
-    if (entry != nullptr && entry->state == ChunkState::kReady) {
-      answer_chunk(client, recv.request, *entry, recv.by_value);
-      return;
-    }
-    if (datum->lost) return refuse_with(Errc::kPeerLost, "recv: the producer was lost", datum->producer);
-  }
-  if (recv.timeout_ns == 0) return refuse_with(Errc::kTimeout, "recv: the chunk is not here");
-  if (datum == nullptr) datum = store_.make(recv.id, hash, host_.now());
-  wait_for(client, recv, *datum);
-}
-
-void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
-  ChunkEntry* entry = store_.find(datum, recv.chunk);
-  if (entry == nullptr) entry = store_.make(datum, recv.chunk);
-  Waiter* const waiter = store_.waiters().acquire();
-  waiter->client = &client;
-  waiter->entry = entry;
-  waiter->request = recv.request;
-  waiter->by_value = recv.by_value;
-  entry->waiters.push_back(waiter);
-  client.waiters.push_back(waiter);
-  set_timer(waiter->timer, Timer::kWaiter, waiter, deadline(recv.timeout_ns));
-  if (entry->state == ChunkState::kParked && store_.parked().contains(entry)) {
-    // Somebody waits for it now: it goes first, and may use the reserve.
-    store_.parked().remove(entry);
-    if (!store_.parked_wanted().empty() || !start_receive(*entry)) store_.parked_wanted().push_back(entry);
-  } else if (entry->state == ChunkState::kAbsent) {
-    // It may be among those we refused for lack of room: as a wanted one it would be let in now.
-    resume_refused();
-  }
-}
-
-void Engine::remove_waiter(Waiter& waiter) {
-  timers_.cancel(waiter.timer);
-  waiter.entry->waiters.remove(&waiter);
-  waiter.client->waiters.remove(&waiter);
-  store_.waiters().release(&waiter);
-}
-
-// Ends one wait; the caller tidies the datum.
-void Engine::end_waiter(Waiter& waiter, const Error& error) {
-  ChunkEntry* const entry = waiter.entry;
-  answer(*waiter.client, waiter.request, error);
-  remove_waiter(waiter);
-  if (entry->state == ChunkState::kAbsent && entry->waiters.empty()) store_.erase(entry);
-}
-
-void Engine::end_waiters(ChunkEntry& entry, const Error& error) {
-  while (Waiter* waiter = entry.waiters.front()) {
-    answer(*waiter->client, waiter->request, error);
-    remove_waiter(*waiter);
-  }
-}
-
-// --- mark_done ----------------------------------------------------------------------------------------------------------------
-
-void Engine::on_mark_done(Client& client, const MarkDone& done) {
-  const auto refuse_with = [&](const char* what) {
-    answer(client, done.request, Error{Errc::kInvalidArgument, kNoRank, what, 0, 0});
-  };
-  if (done.id.empty()) return refuse_with("id: empty (1 to 255 bytes)");
-  if (done.chunk == ~ChunkIndex{0}) return refuse_with("chunk_id: too large");
-  const Hash128 hash = store_.hash(done.id);
-  if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (!stone->lost && done.chunk >= stone->num_chunks) return refuse_with("chunk_id: past the end of the datum");
-    return answer_ok(client, done.request);
-  }
-  Datum* datum = store_.find(done.id, hash);
-  if (datum != nullptr && datum->past_end(done.chunk)) return refuse_with("chunk_id: past the end of the datum");
-  if (datum == nullptr) datum = store_.make(done.id, hash, host_.now());
-  if (datum->done.add(done.chunk)) {
-    ++counters_.dones;
-    hide_chunk(client, *datum, done.chunk);
-    tidy(datum);
-  }
-  answer_ok(client, done.request);
-}
-
-void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {
-  ChunkEntry* const entry = store_.find(datum, chunk);
-  if (entry == nullptr || entry->state == ChunkState::kAbsent) datum.dropped_early = true;
-  if (entry == nullptr) return;
-  end_waiters(*entry, Error{Errc::kAlreadyDone, kNoRank, "recv: the chunk was marked done"});
-  switch (entry->state) {
-    case ChunkState::kAbsent:
-      store_.erase(entry);
-      return;
-    case ChunkState::kParked: {
-      store_.unpark(entry);
-      discard(entry->link, std::exchange(entry->incoming, {}));
-      datum.arrived.add(chunk);
-      settle_arrival(*entry, kNoError);
-      store_.erase(entry);
-      update_awaited(datum);
-      return;
-    }
-    case ChunkState::kReceiving:
-      entry->done = true;  // freed when its bytes have come
-      return;
-    case ChunkState::kReady:
-      free_entry(*entry, &client);
-      return;
-  }
-}
-
-// Takes a ready chunk out of the store. Its slots live on for the processes that look at them, except `forfeits`' own.
-void Engine::free_entry(ChunkEntry& entry, const Client* forfeits) {
-  while (Grant* held = entry.grants.front()) {
-    if (held->client == forfeits) {
-      drop_grant(*held);
-    } else {
-      entry.grants.remove(held);
-      held->entry = nullptr;
-    }
-  }
-  release(std::exchange(entry.slot, nullptr));
-  store_.erase(&entry);
-}
-
-// --- allocate, release, cancel ----------------------------------------------------------------------------------------------------
+// --- allocate, release, cancel
+// ----------------------------------------------------------------------------------------------------
 
 void Engine::on_allocate(Client& client, const Allocate& allocate) {
   const std::uint64_t unit = allocate.unit_bytes != 0 ? allocate.unit_bytes : client.send_unit_bytes;
@@ -298,7 +97,8 @@ void Engine::on_allocate(Client& client, const Allocate& allocate) {
     return refuse_with(Errc::kUnavailable, "allocate: this sidecar's arena cannot be mapped");
   }
   if (!memory_.send_can_fit(allocate.bytes, unit)) {
-    return refuse_with(Errc::kNoSpace, "allocate: larger than the send region can ever hold (bytes asked, bytes there)",
+    return refuse_with(Errc::kNoSpace,
+                       "allocate: larger than the send region can ever hold (bytes asked, bytes there)",
                        allocate.bytes, memory_.send_limit());
   }
   Allocation* const allocation = clients_.allocations().acquire();
@@ -348,7 +148,8 @@ void Engine::on_release(Client& client, const Release& give_up) {
     if (held->count == 0) drop_grant(*held);
   }
   for (std::size_t i = 0; i < give_up.slots; ++i) {
-    if (Allocation* allocation = clients_.find_allocation(client, give_up.slot[i])) drop_allocation(*allocation);
+    if (Allocation* allocation = clients_.find_allocation(client, give_up.slot[i]))
+      drop_allocation(*allocation);
   }
 }
 
@@ -366,19 +167,22 @@ void Engine::drop_grant(Grant& held) {
 
 void Engine::on_cancel(Client& client, const Cancel& cancel) {
   const Error cancelled{Errc::kCancelled, kNoRank, "cancelled by the caller", 0, 0};
-  for (Waiter* waiter = client.waiters.front(); waiter != nullptr; waiter = Client::WaiterList::next(waiter)) {
+  for (Waiter* waiter = client.waiters.front(); waiter != nullptr;
+       waiter = Client::WaiterList::next(waiter)) {
     if (waiter->request != cancel.target) continue;
     Datum* const datum = waiter->entry->datum;
     end_waiter(*waiter, cancelled);
     tidy(datum);
     return;
   }
-  for (Outgoing* sending = client.sends.front(); sending != nullptr; sending = Client::SendList::next(sending)) {
+  for (Outgoing* sending = client.sends.front(); sending != nullptr;
+       sending = Client::SendList::next(sending)) {
     if (sending->request != cancel.target) continue;
     abandon(*sending, cancelled);
     return;
   }
-  for (Allocation* waits = client.allocations.front(); waits != nullptr; waits = Client::AllocationList::next(waits)) {
+  for (Allocation* waits = client.allocations.front(); waits != nullptr;
+       waits = Client::AllocationList::next(waits)) {
     if (waits->request != cancel.target || waits->slot != nullptr) continue;
     answer(client, waits->request, cancelled);
     drop_allocation(*waits);
@@ -386,10 +190,11 @@ void Engine::on_cancel(Client& client, const Cancel& cancel) {
   }
 }
 
-// --- a client goes ------------------------------------------------------------------------------------------------------------------
+// --- a client goes
+// ------------------------------------------------------------------------------------------------------------------
 
-// Its waits, allocations and unfinished sends end; what was captured is still delivered. Slots that its process may still
-// look at or write to are kept until that process is proven gone.
+// Its waits, allocations and unfinished sends end; what was captured is still delivered. Slots that its
+// process may still look at or write to are kept until that process is proven gone.
 void Engine::client_gone(Client& client, bool proven) {
   client.connected = false;
   client.gone = true;
@@ -403,7 +208,8 @@ void Engine::client_gone(Client& client, bool proven) {
   while (Outgoing* sending = client.sends.front()) {
     client.sends.remove(sending);
     sending->client = nullptr;
-    if (sending->state == OutgoingState::kParked && sending->source == Source::kPayload) drop_outgoing(*sending);
+    if (sending->state == OutgoingState::kParked && sending->source == Source::kPayload)
+      drop_outgoing(*sending);
   }
   for (Allocation* waits = client.allocations.front(); waits != nullptr;) {
     Allocation* const next = Client::AllocationList::next(waits);

@@ -1,9 +1,11 @@
-// Links to peers: who connects when, Hello on both sides, retry with back-off, silence, and when a peer counts as lost.
+// Links to peers: who connects when, Hello on both sides, retry with back-off, silence, and when a peer
+// counts as lost.
 #include "core/engine.h"
 
 namespace sidecar {
 
-// --- our own link ----------------------------------------------------------------------------------------------------------
+// --- our own link
+// ----------------------------------------------------------------------------------------------------------
 
 // Whether there is anything that makes the peer's being alive matter to us.
 bool Engine::wants_link(const Peer& peer) const {
@@ -34,7 +36,8 @@ void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
   hello.arena = options_.arena_info;
   ConnectOptions connect;
   // Same node is proven by opening its arena; a different name only vetoes.
-  connect.local = record->node == options_.node && !record->local_address.empty() && map_foreign(record->arena);
+  connect.local =
+      record->node == options_.node && !record->local_address.empty() && map_foreign(record->arena);
   connect.address = connect.local ? record->local_address : record->net_address;
   peer->local = connect.local;
   peer->state = LinkState::kConnecting;
@@ -76,8 +79,10 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
     Delivery* const next = Peer::UnsettledList::next(d);
     const bool given_up = d->outgoing != nullptr && d->outgoing->abandoned && !d->as_reference;
     d->state = DeliveryState::kQueued;
-    if (given_up) settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
-    else peer.queue.push_back(d);
+    if (given_up)
+      settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
+    else
+      peer.queue.push_back(d);
     d = next;
   }
   pump(peer);
@@ -92,12 +97,14 @@ void Engine::link_failed(Peer& peer) {
   set_timer(peer.retry, Timer::kRetry, &peer, host_.now() + peer.backoff);
 }
 
-// --- a peer's link to us ------------------------------------------------------------------------------------------------------
+// --- a peer's link to us
+// ------------------------------------------------------------------------------------------------------
 
 Result<HelloAck> Engine::on_hello(LinkId link, const Hello& hello) {
   if (hello.instance == 0) return fail(Errc::kProtocol, "Hello: instance 0");
   if (hello.to_instance != 0 && hello.to_instance != options_.instance) {
-    return fail(Errc::kUnavailable, "Hello: meant for another process, which had this address before", options_.rank);
+    return fail(Errc::kUnavailable, "Hello: meant for another process, which had this address before",
+                options_.rank);
   }
   return hello.role == Role::kClient ? hello_from_client(link, hello) : hello_from_peer(link, hello);
 }
@@ -111,7 +118,8 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   new_instance(peer, hello.instance);
   peer.heard = host_.now();
   ++peer.links_in;
-  const bool same_node = hello.node == options_.node && hello.arena.instance == hello.instance && map_foreign(hello.arena);
+  const bool same_node =
+      hello.node == options_.node && hello.arena.instance == hello.instance && map_foreign(hello.arena);
   if (same_node) peer.pid = hello.pid;
   Link& link = add_link(id, Link::Kind::kPeerIn);
   link.peer = &peer;
@@ -131,7 +139,8 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   return answer;
 }
 
-// --- down ---------------------------------------------------------------------------------------------------------------------
+// --- down
+// ---------------------------------------------------------------------------------------------------------------------
 
 void Engine::on_link_down(LinkId id, const Error&) {
   Link* const found = find_link(id);
@@ -156,8 +165,10 @@ void Engine::on_link_down(LinkId id, const Error&) {
 void Engine::watch_for_end(Peer& peer) {
   if (peer.pid <= 0 || peer.watched == peer.instance) return;
   const Token token = expect({.what = What::kPeerEnded, .rank = peer.rank, .instance = peer.instance});
-  if (host_.watch_process(peer.pid, token)) peer.watched = peer.instance;
-  else completions_.release(completions_.find(Handle::unpack(token)));
+  if (host_.watch_process(peer.pid, token))
+    peer.watched = peer.instance;
+  else
+    completions_.release(completions_.find(Handle::unpack(token)));
 }
 
 // Without telling Events: the caller deals with what that means.
@@ -184,7 +195,10 @@ void Engine::check_peer(Peer& peer) {
   want_link(peer);
   const TimeNs since = std::max(peer.wanted_since == kNever ? host_.now() : peer.wanted_since, peer.heard);
   if (host_.now() - since > options_.peer_timeout) {
-    lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination was not heard of for the peer time-out", 0, 0}, true);
+    lose_peer(
+        peer,
+        Error{Errc::kPeerLost, peer.rank, "the destination was not heard of for the peer time-out", 0, 0},
+        true);
   }
 }
 

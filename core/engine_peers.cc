@@ -1,4 +1,5 @@
-// Transfers to peers: queueing, sending, acknowledgement, refusal, sending again; and what is lent to same-node peers.
+// Transfers to peers: queueing, sending, acknowledgement, refusal, sending again; and what is lent to
+// same-node peers.
 #include "core/engine.h"
 #include "core/engine_text.h"
 
@@ -16,8 +17,10 @@ void Engine::enqueue(Delivery& delivery) {
   outbox_.index(peer.rank, &delivery);
   peer.unsettled.push_back(&delivery);
   peer.queue.push_back(&delivery);
-  if (peer.state == LinkState::kUp) pump(peer);
-  else want_link(peer);
+  if (peer.state == LinkState::kUp)
+    pump(peer);
+  else
+    want_link(peer);
 }
 
 // Sends what is queued, as far as the peer's duplicate window reaches.
@@ -76,7 +79,8 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
 void Engine::on_ack(Peer& peer, const Ack& ack) {
   peer.eager_consumed = std::max(peer.eager_consumed, ack.consumed);
   Delivery* const delivery = outbox_.find(&peer, peer.rank, ack.sequence);
-  if (delivery == nullptr || !delivery->in_unsettled.linked()) return;  // settled before: a duplicate's answer
+  if (delivery == nullptr || !delivery->in_unsettled.linked())
+    return;  // settled before: a duplicate's answer
   if (ack.code == Errc::kOk) {
     delivered(*delivery);
   } else {
@@ -90,7 +94,8 @@ void Engine::on_ack(Peer& peer, const Ack& ack) {
   pump(peer);
 }
 
-// The destination holds it. As a reference the slot is lent until its Unlink comes, which may have overtaken the Ack.
+// The destination holds it. As a reference the slot is lent until its Unlink comes, which may have overtaken
+// the Ack.
 void Engine::delivered(Delivery& delivery) {
   if (delivery.as_reference && !delivery.unlinked) delivery.peer->lent.push_back(&delivery);
   settle(delivery, kNoError);
@@ -108,7 +113,8 @@ void Engine::on_refuse(Peer& peer, const Refuse& refuse) {
 }
 
 void Engine::on_credit(Link& link, const Credit& credit) {
-  if (link.kind != Link::Kind::kPeerOut) return protocol_error(link, "Credit from a side that we send nothing");
+  if (link.kind != Link::Kind::kPeerOut)
+    return protocol_error(link, "Credit from a side that we send nothing");
   Peer& peer = *link.peer;
   peer.eager_consumed = std::max(peer.eager_consumed, credit.consumed);
   if (!credit.resume || peer.refused_by_it == 0) return;
@@ -121,7 +127,8 @@ void Engine::on_credit(Link& link, const Credit& credit) {
   pump(peer);
 }
 
-// --- same node: lent slots -----------------------------------------------------------------------------------------------
+// --- same node: lent slots
+// -----------------------------------------------------------------------------------------------
 
 // We need a same-node peer's slot no more: tell it, unless it is gone.
 void Engine::unlink(Slot* slot) {
@@ -171,7 +178,8 @@ void Engine::end_lent(Delivery& delivery) {
   if (delivery.outgoing == nullptr) outbox_.erase(&delivery);
 }
 
-// --- loss ------------------------------------------------------------------------------------------------------------------
+// --- loss
+// ------------------------------------------------------------------------------------------------------------------
 
 // A new process has the rank: the old one is lost. What was never sent to the old one is for the new one.
 void Engine::new_instance(Peer& peer, InstanceId instance) {
@@ -183,8 +191,8 @@ void Engine::new_instance(Peer& peer, InstanceId instance) {
   peer.heard = host_.now();
 }
 
-// Final: the process that had this rank is gone, or as good as gone. `all`: nobody else has the rank now, so that even what
-// was never sent to it ends.
+// Final: the process that had this rank is gone, or as good as gone. `all`: nobody else has the rank now, so
+// that even what was never sent to it ends.
 void Engine::lose_peer(Peer& peer, const Error& why, bool all) {
   ++counters_.peers_lost;
   const InstanceId lost = std::exchange(peer.instance, 0);
@@ -208,14 +216,16 @@ void Engine::lose_peer(Peer& peer, const Error& why, bool all) {
   drop_parked_from(peer);
   for (Datum* datum = store_.all().front(); datum != nullptr;) {
     Datum* const next = ChunkStore::DatumList::next(datum);
-    if (datum->awaited && datum->producer == peer.rank && datum->producer_instance == lost) lose_datum(*datum);
+    if (datum->awaited && datum->producer == peer.rank && datum->producer_instance == lost)
+      lose_datum(*datum);
     datum = next;
   }
   if (ForeignArena* const arena = peers_.find_arena(lost)) arena->lost = true;
   drop_lost_arenas();
 }
 
-// Slots that the lost process may still look at are freed once it is proven gone; at once when it is not on this node.
+// Slots that the lost process may still look at are freed once it is proven gone; at once when it is not on
+// this node.
 void Engine::quarantine_lent(Peer& peer) {
   const std::int64_t pid = std::exchange(peer.pid, 0);
   if (peer.lent.empty()) return;

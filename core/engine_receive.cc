@@ -1,4 +1,5 @@
-// What peers send: duplicates are dropped, chunks are admitted, wait for room or are refused, become ready, wake who waits.
+// What peers send: duplicates are dropped, chunks are admitted, wait for room or are refused, become ready,
+// wake who waits.
 #include <cstring>
 
 #include "core/engine.h"
@@ -9,7 +10,8 @@ namespace sidecar {
 void Engine::on_peer_message(Link& link, const Message& message, const Incoming& incoming) {
   Peer& peer = *link.peer;
   const bool inbound = link.kind == Link::Kind::kPeerIn;
-  if (const auto* chunk = std::get_if<Chunk>(&message); chunk != nullptr && inbound) return on_chunk(link, *chunk, incoming);
+  if (const auto* chunk = std::get_if<Chunk>(&message); chunk != nullptr && inbound)
+    return on_chunk(link, *chunk, incoming);
   if (incoming.present()) {
     discard(link.id, incoming);
     return protocol_error(link, "a payload with a message that carries none");
@@ -34,16 +36,15 @@ void Engine::on_peer_message(Link& link, const Message& message, const Incoming&
   protocol_error(link, "a message that does not belong on this link");
 }
 
-// --- exactly once ----------------------------------------------------------------------------------------------------------
+// --- exactly once
+// ----------------------------------------------------------------------------------------------------------
 
 // True: this transfer has not been seen, and counts as begun. Otherwise it was answered as far as it can be.
 bool Engine::is_new(Link& link, const Transfer& transfer) {
   Peer& peer = *link.peer;
   peer.window.settle_below(transfer.settled);
   switch (peer.window.seen(transfer.sequence)) {
-    case DedupWindow::Seen::kNew:
-      peer.window.begin(transfer.sequence);
-      return true;
+    case DedupWindow::Seen::kNew: peer.window.begin(transfer.sequence); return true;
     case DedupWindow::Seen::kInProgress:  // the first copy will be answered
       ++counters_.duplicates;
       return false;
@@ -51,9 +52,7 @@ bool Engine::is_new(Link& link, const Transfer& transfer) {
       ++counters_.duplicates;
       ack(peer, link.id, transfer.sequence, Error{peer.window.result(transfer.sequence), kNoRank, "", 0, 0});
       return false;
-    case DedupWindow::Seen::kOutside:
-      protocol_error(link, "a sequence outside the window");
-      return false;
+    case DedupWindow::Seen::kOutside: protocol_error(link, "a sequence outside the window"); return false;
   }
   return false;
 }
@@ -78,59 +77,8 @@ void Engine::refuse(Peer& peer, LinkId link, Sequence sequence) {
   send_plain(link, Refuse{sequence});
 }
 
-// --- arrival -------------------------------------------------------------------------------------------------------------------
-
-// The entry for a chunk that may come in; null: dropped, to be acknowledged; an error: to be answered.
-Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta) {
-  const Hash128 hash = store_.hash(meta.id);
-  if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (stone->lost) return fail(Errc::kPeerLost, "this id belongs to a datum whose producer was lost");
-    if (stone->all_arrived) return fail(Errc::kAlreadyExists, "this chunk was sent and done before; ids cannot be reused");
-    return nullptr;
-  }
-  Datum* datum = store_.find(meta.id, hash);
-  if (datum == nullptr) datum = store_.make(meta.id, hash, host_.now());
-  ChunkEntry* const entry = store_.find(*datum, meta.chunk);
-  if (datum->arrived.contains(meta.chunk) || (entry != nullptr && entry->state != ChunkState::kAbsent)) {
-    return fail(Errc::kAlreadyExists, "this chunk was sent before; the first data stays");
-  }
-  if (const Status status = agree(*datum, peer, meta.stream); !status) return tl::unexpected(status.error());
-  if (datum->lost) return fail(Errc::kPeerLost, "the producer of this datum was lost; what is not here never comes");
-  if (!meta.stream && datum->count_known && datum->num_chunks != meta.num_chunks) {
-    return fail(Errc::kInvalidArgument, "num_chunks: not as before (given, before)", kNoRank, meta.num_chunks,
-                datum->num_chunks);
-  }
-  if (datum->past_end(meta.chunk)) {
-    return fail(Errc::kInvalidArgument, "chunk_id: the stream was closed with fewer chunks", kNoRank, meta.chunk,
-                datum->num_chunks);
-  }
-  if (!meta.stream && !datum->count_known) count_known(*datum, meta.num_chunks);
-  if (datum->done.contains(meta.chunk)) {
-    datum->arrived.add(meta.chunk);
-    update_awaited(*datum);
-    return nullptr;
-  }
-  return entry != nullptr ? entry : store_.make(*datum, meta.chunk);
-}
-
-// The first message of a datum fixes its mode and its producer; later ones must agree.
-Status Engine::agree(Datum& datum, const Peer& peer, bool stream) {
-  if (!datum.mode_known) {
-    datum.mode_known = true;
-    datum.stream = stream;
-    datum.producer = peer.rank;
-    datum.producer_instance = peer.instance;
-    update_awaited(datum);
-    return {};
-  }
-  if (datum.stream != stream) {
-    return fail(Errc::kInvalidArgument, stream ? "stream: this datum is not one" : "stream: this datum is one");
-  }
-  if (datum.producer != peer.rank) {
-    return fail(Errc::kInvalidArgument, "id: this datum has another producer", datum.producer);
-  }
-  return {};
-}
+// --- arrival
+// -------------------------------------------------------------------------------------------------------------------
 
 void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) {
   Peer& peer = *link.peer;
@@ -139,10 +87,11 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
   if (!is_new(link, chunk.transfer)) return discard(id, incoming);
   const ChunkMeta& meta = chunk.meta;
   const std::uint64_t unit = receive_unit(meta);
-  Result<ChunkEntry*> admitted = memory_.receive_can_fit(meta.bytes, unit)
-                                     ? admit(peer, meta)
-                                     : fail(Errc::kNoSpace, "larger than the destination's receive region can ever hold",
-                                            peer.rank, meta.bytes, memory_.receive_limit());
+  Result<ChunkEntry*> admitted =
+      memory_.receive_can_fit(meta.bytes, unit)
+          ? admit(peer, meta)
+          : fail(Errc::kNoSpace, "larger than the destination's receive region can ever hold", peer.rank,
+                 meta.bytes, memory_.receive_limit());
   if (!admitted || *admitted == nullptr) {
     discard(id, incoming);
     ack(peer, id, sequence, admitted ? kNoError : admitted.error());
@@ -172,7 +121,8 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
   (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
 }
 
-void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link, Sequence sequence) {
+void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link,
+                      Sequence sequence) {
   entry.kind = meta.kind;
   entry.dtype = meta.dtype;
   entry.codec = meta.codec;
@@ -217,7 +167,8 @@ bool Engine::start_receive(ChunkEntry& entry) {
   entry.state = ChunkState::kReceiving;
   const Incoming incoming = std::exchange(entry.incoming, {});
   consume(entry.link, incoming);
-  transport_.receive(incoming, {entry.slot->data, entry.bytes}, expect({.what = What::kChunkReceived, .entry = &entry}));
+  transport_.receive(incoming, {entry.slot->data, entry.bytes},
+                     expect({.what = What::kChunkReceived, .entry = &entry}));
   counters_.bytes_received += entry.bytes;
   return true;
 }
@@ -230,7 +181,8 @@ void Engine::on_chunk_ref(Link& link, const ChunkRef& ref) {
   const bool inside = arena != nullptr && ref.arena == link.instance && ref.offset <= arena->bytes &&
                       ref.meta.bytes <= arena->bytes - ref.offset;
   if (!inside) {
-    ack(peer, link.id, sequence, Error{Errc::kProtocol, kNoRank, "ChunkRef: not inside an arena that is mapped here", 0, 0});
+    ack(peer, link.id, sequence,
+        Error{Errc::kProtocol, kNoRank, "ChunkRef: not inside an arena that is mapped here", 0, 0});
     return protocol_error(link, "ChunkRef: not inside the sender's arena");
   }
   const Result<ChunkEntry*> admitted = admit(peer, ref.meta);
@@ -337,7 +289,8 @@ void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
       if (entry->source != &peer || entry->sequence != withdraw.sequence) continue;
       list->remove(entry);
       discard(entry->link, std::exchange(entry->incoming, {}));
-      ack(peer, link.id, withdraw.sequence, Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
+      ack(peer, link.id, withdraw.sequence,
+          Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
       entry->source = nullptr;
       back_to_absent(*entry);
       receive_room_changed_ = true;
@@ -346,7 +299,8 @@ void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
   }
 }
 
-// --- room ------------------------------------------------------------------------------------------------------------------------
+// --- room
+// ------------------------------------------------------------------------------------------------------------------------
 
 void Engine::pump_receive_room() {
   receive_room_changed_ = false;
@@ -368,107 +322,6 @@ void Engine::resume_refused() {
     link.peer->owed_resume = false;
     report_credit(link, true);
   }
-}
-
-// --- streams and ends ---------------------------------------------------------------------------------------------------------------
-
-Status Engine::close_datum(const Peer& peer, const StreamEnd& end) {
-  const Hash128 hash = store_.hash(end.id);
-  if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (stone->lost || stone->num_chunks == end.num_chunks) return {};
-    return fail(Errc::kInvalidArgument, "close_stream: closed before with another count", kNoRank, end.num_chunks,
-                stone->num_chunks);
-  }
-  Datum* datum = store_.find(end.id, hash);
-  if (datum == nullptr) datum = store_.make(end.id, hash, host_.now());
-  Status status = agree(*datum, peer, true);
-  if (status && datum->count_known && datum->num_chunks != end.num_chunks) {
-    status = fail(Errc::kInvalidArgument, "close_stream: closed before with another count (now, before)", kNoRank,
-                  end.num_chunks, datum->num_chunks);
-  }
-  std::uint64_t bound = datum->arrived.bound();
-  for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
-    if (e->state != ChunkState::kAbsent) bound = std::max(bound, std::uint64_t{e->chunk} + 1);
-  }
-  if (status && bound > end.num_chunks) {
-    status = fail(Errc::kInvalidArgument, "close_stream: more chunks than that were sent (count, sent)", kNoRank,
-                  end.num_chunks, bound);
-  }
-  if (status && !datum->count_known) count_known(*datum, end.num_chunks);
-  tidy(datum);
-  return status;
-}
-
-void Engine::on_stream_end(Link& link, const StreamEnd& end) {
-  if (!is_new(link, end.transfer)) return;
-  const Status status = close_datum(*link.peer, end);
-  ack(*link.peer, link.id, end.transfer.sequence, status ? kNoError : status.error());
-}
-
-// Everybody who waits for a chunk past the end is told so.
-void Engine::count_known(Datum& datum, ChunkIndex num_chunks) {
-  datum.count_known = true;
-  datum.num_chunks = num_chunks;
-  for (ChunkEntry* entry = datum.chunks.front(); entry != nullptr;) {
-    ChunkEntry* const next = Datum::ChunkList::next(entry);
-    if (entry->chunk >= num_chunks) {
-      CHECK(entry->state == ChunkState::kAbsent);  // checked before the count was accepted
-      end_waiters(*entry, Error{Errc::kEndOfStream, kNoRank, "", 0, 0});
-      store_.erase(entry);
-    }
-    entry = next;
-  }
-  update_awaited(datum);
-}
-
-// Keeps the producer's count of data that would suffer from its loss.
-void Engine::update_awaited(Datum& datum) {
-  const bool all_here = datum.count_known && datum.arrived.first_gap() >= datum.num_chunks;
-  const bool awaited = datum.mode_known && !datum.lost && !all_here;
-  if (awaited == datum.awaited) return;
-  datum.awaited = awaited;
-  Peer& peer = peer_of(datum.producer);
-  if (awaited) ++peer.awaited;
-  else --peer.awaited;
-}
-
-void Engine::lose_datum(Datum& datum) {
-  datum.lost = true;
-  update_awaited(datum);
-  for (ChunkEntry* entry = datum.chunks.front(); entry != nullptr;) {
-    ChunkEntry* const next = Datum::ChunkList::next(entry);
-    if (entry->state == ChunkState::kAbsent) {
-      end_waiters(*entry, Error{Errc::kPeerLost, datum.producer, "recv: the producer was lost", 0, 0});
-      store_.erase(entry);
-    }
-    entry = next;
-  }
-  tidy(&datum);
-}
-
-// Called whenever a datum may have become superfluous: all done (or lost and nothing left) becomes a tombstone, a mere
-// placeholder vanishes.
-void Engine::tidy(Datum* datum) {
-  if (!datum->chunks.empty()) return;
-  const bool over = datum->complete() || datum->lost;
-  // A closed stream is remembered even while it is empty; the count of any other datum comes with each of its chunks.
-  const bool nothing = datum->arrived.count() == 0 && datum->done.count() == 0 && !(datum->count_known && datum->stream);
-  if (!over && !nothing) return;
-  if (over) {
-    const bool all_arrived = datum->arrived.first_gap() >= datum->num_chunks;
-    store_.tombstones().bury(Tombstone{.id = datum->hash,
-                                       .buried = host_.now(),
-                                       .num_chunks = datum->num_chunks,
-                                       .done_below = static_cast<ChunkIndex>(datum->done.first_gap()),
-                                       .all_arrived = all_arrived,
-                                       .lost = datum->lost && !datum->complete()});
-  }
-  erase_datum(datum);
-}
-
-void Engine::erase_datum(Datum* datum) {
-  if (datum->awaited) --peer_of(datum->producer).awaited;
-  store_.erase(datum);
 }
 
 }  // namespace sidecar

@@ -1,5 +1,5 @@
-// From a client's send to the outbox: check, bring the bytes into the arena, hand one delivery per destination to its peer,
-// answer when all are over.
+// From a client's send to the outbox: check, bring the bytes into the arena, hand one delivery per
+// destination to its peer, answer when all are over.
 #include <cstring>
 
 #include "core/engine.h"
@@ -13,14 +13,17 @@ Status Engine::check_send(const Client& client, const Send& send, const Incoming
   if (const Status status = check_known(send.destinations); !status) return status;
   switch (send.source) {
     case Source::kInline:
-      if (send.inline_bytes != send.meta.bytes) return fail(Errc::kInvalidArgument, "bytes: not as many as are inline");
+      if (send.inline_bytes != send.meta.bytes)
+        return fail(Errc::kInvalidArgument, "bytes: not as many as are inline");
       break;
     case Source::kPayload:
-      if (incoming.bytes != send.meta.bytes) return fail(Errc::kInvalidArgument, "bytes: not as many as the payload");
+      if (incoming.bytes != send.meta.bytes)
+        return fail(Errc::kInvalidArgument, "bytes: not as many as the payload");
       break;
     case Source::kSlot: {
       const Allocation* const allocation = clients_.find_allocation(client, send.slot);
-      if (allocation == nullptr) return fail(Errc::kInvalidArgument, "slot: not an allocation of this client");
+      if (allocation == nullptr)
+        return fail(Errc::kInvalidArgument, "slot: not an allocation of this client");
       if (allocation->bytes != send.meta.bytes) {
         return fail(Errc::kInvalidArgument, "bytes: not as many as were allocated", kNoRank, send.meta.bytes,
                     allocation->bytes);
@@ -29,8 +32,8 @@ Status Engine::check_send(const Client& client, const Send& send, const Incoming
     }
   }
   if (!memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
-    return fail(Errc::kNoSpace, "send: larger than the send region can ever hold (bytes asked, bytes there)", kNoRank,
-                send.meta.bytes, memory_.send_limit());
+    return fail(Errc::kNoSpace, "send: larger than the send region can ever hold (bytes asked, bytes there)",
+                kNoRank, send.meta.bytes, memory_.send_limit());
   }
   return {};
 }
@@ -83,7 +86,8 @@ void Engine::on_send(Link& link, const Send& send, const Incoming& incoming) {
 void Engine::on_close_stream(Client& client, const CloseStream& close) {
   Status status = check_known(close.destinations);
   if (status && close.id.empty()) status = fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
-  if (status && draining_) status = fail(Errc::kUnavailable, "close_stream: this sidecar is draining", options_.rank);
+  if (status && draining_)
+    status = fail(Errc::kUnavailable, "close_stream: this sidecar is draining", options_.rank);
   if (!status) return answer(client, close.request, status.error());
   Outgoing& outgoing = make_outgoing(client, close.request, close.destinations, close.timeout_ns);
   outgoing.end_of_stream = true;
@@ -139,7 +143,8 @@ void Engine::captured(Outgoing& outgoing) {
     send_plain(outgoing.client->link, scratch_);
   }
   Slot* const slot = std::exchange(outgoing.slot, nullptr);
-  // Delivering may settle the last one and erase the outgoing: nothing of it is used after its last delivery is queued.
+  // Delivering may settle the last one and erase the outgoing: nothing of it is used after its last delivery
+  // is queued.
   for (Delivery* delivery = outgoing.deliveries.front(); delivery != nullptr;) {
     Delivery* const next = Outgoing::DeliveryList::next(delivery);
     if (slot != nullptr) delivery->slot = memory_.retain(slot);
@@ -149,7 +154,8 @@ void Engine::captured(Outgoing& outgoing) {
   release(slot);
 }
 
-// --- ends --------------------------------------------------------------------------------------------------------------------
+// --- ends
+// --------------------------------------------------------------------------------------------------------------------
 
 // One destination is over, well or badly. A lent delivery keeps its slot and its place in the index.
 void Engine::settle(Delivery& delivery, const Error& result) {
@@ -183,8 +189,8 @@ void Engine::finish_if_over(Outgoing& outgoing) {
   drop_outgoing(outgoing);
 }
 
-// The final answer to the client, which is then told nothing more. `error`: something over and above what destinations
-// said; those that are not over count as failed with it.
+// The final answer to the client, which is then told nothing more. `error`: something over and above what
+// destinations said; those that are not over count as failed with it.
 void Engine::answer_outgoing(Outgoing& outgoing, const Error* error) {
   Reply& reply = scratch_.emplace<Reply>();
   reply.request = outgoing.request;
@@ -192,7 +198,9 @@ void Engine::answer_outgoing(Outgoing& outgoing, const Error* error) {
   reply.rank = outgoing.failed_rank;
   reply.text = error != nullptr ? error_text(*error) : outgoing.failed_text;
   for (Delivery* d = outgoing.deliveries.front(); d != nullptr; d = Outgoing::DeliveryList::next(d)) {
-    const Errc code = d->state == DeliveryState::kOver ? d->result : error != nullptr ? error->code : Errc::kOk;
+    const Errc code = d->state == DeliveryState::kOver ? d->result
+                      : error != nullptr               ? error->code
+                                                       : Errc::kOk;
     if (code == Errc::kOk) continue;
     if (reply.rank == kNoRank) reply.rank = d->peer->rank;
     reply.failed_rank[reply.failures] = d->peer->rank;
@@ -221,8 +229,8 @@ void Engine::drop_outgoing(Outgoing& outgoing) {
   outbox_.erase(&outgoing);
 }
 
-// Deadline or cancel: the client is answered now, and what can be ended is ended. A delivery that is on its way stays until
-// its peer has answered or the link is gone, since the peer may hold our slot.
+// Deadline or cancel: the client is answered now, and what can be ended is ended. A delivery that is on its
+// way stays until its peer has answered or the link is gone, since the peer may hold our slot.
 void Engine::abandon(Outgoing& outgoing, const Error& why) {
   if (outgoing.client != nullptr) answer_outgoing(outgoing, &why);
   timers_.cancel(outgoing.timer);

@@ -53,7 +53,8 @@ std::vector<ChunkInfo> Engine::chunks(std::size_t skip, std::size_t limit) const
   const auto add = [&](auto&& make) {
     if (position++ >= skip && list.size() < limit) list.push_back(make());
   };
-  for (const Datum* datum = store_.all().front(); datum != nullptr; datum = ChunkStore::DatumList::next(datum)) {
+  for (const Datum* datum = store_.all().front(); datum != nullptr;
+       datum = ChunkStore::DatumList::next(datum)) {
     for (const ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
       add([&] {
         return ChunkInfo{.id = std::string(datum->id.view()),
@@ -71,7 +72,8 @@ std::vector<ChunkInfo> Engine::chunks(std::size_t skip, std::size_t limit) const
   store.grants().for_each([&](const Grant& grant) {
     if (grant.entry != nullptr) return;
     add([&] {
-      return ChunkInfo{.id = "", .bytes = grant.slot->bytes, .state = "held", .producer = grant.slot->owner, .holders = 1};
+      return ChunkInfo{
+          .id = "", .bytes = grant.slot->bytes, .state = "held", .producer = grant.slot->owner, .holders = 1};
     });
   });
   auto& outbox = const_cast<Outbox&>(outbox_);
@@ -90,7 +92,8 @@ std::vector<ChunkInfo> Engine::chunks(std::size_t skip, std::size_t limit) const
   outbox.for_each_delivery([&](const Delivery& delivery) {
     if (!delivery.in_lent.linked() || delivery.outgoing != nullptr) return;
     add([&] {
-      return ChunkInfo{.id = "", .bytes = delivery.slot->bytes, .state = "lent", .producer = options_.rank, .holders = 1};
+      return ChunkInfo{
+          .id = "", .bytes = delivery.slot->bytes, .state = "lent", .producer = options_.rank, .holders = 1};
     });
   });
   return list;
@@ -102,7 +105,8 @@ std::vector<PeerInfo> Engine::peers() const {
     PeerInfo info;
     info.rank = peer->rank;
     info.instance = peer->instance;
-    info.state = peer->state == LinkState::kDown && peer->links_in > 0 ? "connected (inbound)" : state_name(peer->state);
+    info.state = peer->state == LinkState::kDown && peer->links_in > 0 ? "connected (inbound)"
+                                                                       : state_name(peer->state);
     for (const Link& link : links_) {
       if (link.kind == Link::Kind::kNone || link.peer != peer.get()) continue;
       const LinkFacts facts = transport_.facts(link.id);
@@ -133,7 +137,8 @@ void Engine::check_invariants() {
       CHECK((e->state == ChunkState::kParked) == e->incoming.present());
       CHECK(e->state != ChunkState::kAbsent || (!e->waiters.empty() && e->slot == nullptr));
       CHECK(e->state != ChunkState::kReady || e->waiters.empty());
-      CHECK((e->source != nullptr) == (e->state == ChunkState::kParked || e->state == ChunkState::kReceiving));
+      CHECK((e->source != nullptr) ==
+            (e->state == ChunkState::kParked || e->state == ChunkState::kReceiving));
     }
   }
   outbox_.for_each_delivery([&](const Delivery& delivery) { owned += delivery.slot != nullptr ? 1 : 0; });

@@ -13,7 +13,8 @@ inline Text error_text(const Error& error) {
   char buffer[kTextBytesMax + 1];
   int length;
   if (error.b != 0) {
-    length = std::snprintf(buffer, sizeof buffer, "%s (%" PRIu64 ", %" PRIu64 ")", error.what, error.a, error.b);
+    length =
+        std::snprintf(buffer, sizeof buffer, "%s (%" PRIu64 ", %" PRIu64 ")", error.what, error.a, error.b);
   } else if (error.a != 0) {
     length = std::snprintf(buffer, sizeof buffer, "%s (%" PRIu64 ")", error.what, error.a);
   } else {

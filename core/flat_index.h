@@ -1,5 +1,6 @@
-// An open-addressing table from a 64-bit hash to a 32-bit value (an index into a pool or ring that holds the key). The
-// owner compares keys, so nothing is stored twice, and no lookup or insertion allocates until the table must grow.
+// An open-addressing table from a 64-bit hash to a 32-bit value (an index into a pool or ring that holds the
+// key). The owner compares keys, so nothing is stored twice, and no lookup or insertion allocates until the
+// table must grow.
 #pragma once
 
 #include <cstdint>

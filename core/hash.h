@@ -1,5 +1,6 @@
-// Keyed hashing of data ids. Ids come from clients and peers, so the key is random per process: nobody outside can choose
-// ids that collide. 128 bits are enough to stand for the id itself (tombstones keep the hash instead of 255 bytes).
+// Keyed hashing of data ids. Ids come from clients and peers, so the key is random per process: nobody
+// outside can choose ids that collide. 128 bits are enough to stand for the id itself (tombstones keep the
+// hash instead of 255 bytes).
 #pragma once
 
 #include <cstdint>
@@ -40,10 +41,16 @@ class SipHash {
     static std::uint64_t rotate(std::uint64_t x, int by) { return (x << by) | (x >> (64 - by)); }
     void rounds(int count) {
       for (int i = 0; i < count; ++i) {
-        v0 += v1; v1 = rotate(v1, 13) ^ v0; v0 = rotate(v0, 32);
-        v2 += v3; v3 = rotate(v3, 16) ^ v2;
-        v0 += v3; v3 = rotate(v3, 21) ^ v0;
-        v2 += v1; v1 = rotate(v1, 17) ^ v2; v2 = rotate(v2, 32);
+        v0 += v1;
+        v1 = rotate(v1, 13) ^ v0;
+        v0 = rotate(v0, 32);
+        v2 += v3;
+        v3 = rotate(v3, 16) ^ v2;
+        v0 += v3;
+        v3 = rotate(v3, 21) ^ v0;
+        v2 += v1;
+        v1 = rotate(v1, 17) ^ v2;
+        v2 = rotate(v2, 32);
       }
     }
     void absorb(std::uint64_t word) {
@@ -60,7 +67,8 @@ class SipHash {
   std::uint64_t k0_, k1_;
 };
 
-// Spreads a small key (a peer and a sequence, an entry and a chunk) over 64 bits. Not keyed: for our own numbers only.
+// Spreads a small key (a peer and a sequence, an entry and a chunk) over 64 bits. Not keyed: for our own
+// numbers only.
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   std::uint64_t x = a * 0x9e3779b97f4a7c15ull ^ b;
   x ^= x >> 32;

@@ -1,5 +1,6 @@
-// An intrusive doubly linked list: members carry the hook, so linking allocates nothing and unlinking is O(1). An element
-// may sit in several lists through several hooks; a hook unlinks nothing on destruction but CHECKs that it is unlinked.
+// An intrusive doubly linked list: members carry the hook, so linking allocates nothing and unlinking is
+// O(1). An element may sit in several lists through several hooks; a hook unlinks nothing on destruction but
+// CHECKs that it is unlinked.
 #pragma once
 
 #include <cstddef>
@@ -43,8 +44,14 @@ class List {
     CHECK(hook.owner == this);
     T* const before = static_cast<T*>(hook.previous);
     T* const after = static_cast<T*>(hook.next);
-    if (before != nullptr) (before->*Hook).next = after; else head_ = after;
-    if (after != nullptr) (after->*Hook).previous = before; else tail_ = before;
+    if (before != nullptr)
+      (before->*Hook).next = after;
+    else
+      head_ = after;
+    if (after != nullptr)
+      (after->*Hook).previous = before;
+    else
+      tail_ = before;
     hook.owner = hook.previous = hook.next = nullptr;
     --size_;
   }
@@ -63,8 +70,14 @@ class List {
     hook.owner = this;
     hook.previous = before;
     hook.next = after;
-    if (before != nullptr) (before->*Hook).next = element; else head_ = element;
-    if (after != nullptr) (after->*Hook).previous = element; else tail_ = element;
+    if (before != nullptr)
+      (before->*Hook).next = element;
+    else
+      head_ = element;
+    if (after != nullptr)
+      (after->*Hook).previous = element;
+    else
+      tail_ = element;
     ++size_;
   }
 

@@ -1,7 +1,9 @@
-// The arena as the engine sees it: three slabs (send, receive, reserve) and counted references to what lies in them.
+// The arena as the engine sees it: three slabs (send, receive, reserve) and counted references to what lies
+// in them.
 //
-// Send and receive have regions of their own, so that two full sidecars that send to each other cannot starve each other's
-// receivers, by amount or by fragmentation. The reserve is a third region that only chunks somebody waits for may use.
+// Send and receive have regions of their own, so that two full sidecars that send to each other cannot starve
+// each other's receivers, by amount or by fragmentation. The reserve is a third region that only chunks
+// somebody waits for may use.
 #pragma once
 
 #include <optional>
@@ -12,9 +14,9 @@
 
 namespace sidecar {
 
-// A run of slots in our arena, or a chunk that lies in a same-node peer's (foreign). Freed, or given back to its owner,
-// when the last reference goes. References: a chunk entry, each client that may look at it, each transfer of it, each
-// transport operation on it.
+// A run of slots in our arena, or a chunk that lies in a same-node peer's (foreign). Freed, or given back to
+// its owner, when the last reference goes. References: a chunk entry, each client that may look at it, each
+// transfer of it, each transport operation on it.
 struct Slot {
   std::byte* data = nullptr;  // foreign: in our read-only mapping
   std::uint64_t offset = 0;   // from the first data byte of its arena
@@ -42,14 +44,15 @@ class Memory {
   Slot* take_send(std::uint64_t bytes, std::uint64_t unit_bytes);
   // `wanted`: somebody waits for it, the reserve may be used.
   Slot* take_receive(std::uint64_t bytes, std::uint64_t unit_bytes, bool wanted);
-  Slot* take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena, Rank owner,
-                     Sequence chunk_ref);
+  Slot* take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena,
+                     Rank owner, Sequence chunk_ref);
 
   Slot* retain(Slot* slot) {
     ++slot->references;
     return slot;
   }
-  // True: that was the last reference of a foreign slot; the caller tells its owner, then calls drop_foreign().
+  // True: that was the last reference of a foreign slot; the caller tells its owner, then calls
+  // drop_foreign().
   [[nodiscard]] bool release(Slot* slot);
   void drop_foreign(Slot* slot) {
     --foreign_;
@@ -59,7 +62,9 @@ class Memory {
   // Largest chunk that could ever be taken, when all else is gone.
   [[nodiscard]] std::uint64_t send_limit() const { return send_.largest(); }
   [[nodiscard]] std::uint64_t receive_limit() const { return receive_.largest(); }
-  [[nodiscard]] bool send_can_fit(std::uint64_t bytes, std::uint64_t unit) const { return send_.can_ever_fit(bytes, unit); }
+  [[nodiscard]] bool send_can_fit(std::uint64_t bytes, std::uint64_t unit) const {
+    return send_.can_ever_fit(bytes, unit);
+  }
   [[nodiscard]] bool receive_can_fit(std::uint64_t bytes, std::uint64_t unit) const {
     return receive_.can_ever_fit(bytes, unit);
   }

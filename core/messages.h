@@ -1,5 +1,6 @@
-// Every message of the protocol as a plain struct: what core handles and what am_protocol encodes. Field by field the
-// same as am_protocol/sidecar_v1.fbs; am_protocol/README.md says who sends what when. No allocation, bounded size.
+// Every message of the protocol as a plain struct: what core handles and what am_protocol encodes. Field by
+// field the same as am_protocol/sidecar_v1.fbs; am_protocol/README.md says who sends what when. No
+// allocation, bounded size.
 #pragma once
 
 #include <variant>
@@ -23,22 +24,24 @@ struct ArenaInfo {
 
 enum class Role : std::uint8_t { kClient = 0, kPeer = 1 };
 
-// --- both connections ---------------------------------------------------------------------------------------------
+// --- both connections
+// ---------------------------------------------------------------------------------------------
 
-// First message on every endpoint, from the side that connected. Nothing else is served before it was accepted.
+// First message on every endpoint, from the side that connected. Nothing else is served before it was
+// accepted.
 struct Hello {
   std::uint16_t version_min = kProtocolVersionMin;
   std::uint16_t version_max = kProtocolVersionMax;
   Role role = Role::kClient;
-  bool bulk = false;         // the second endpoint of a link, for payloads; the first carries control
-  std::uint64_t link = 0;    // random, the same on both endpoints of one link
-  Rank rank = kNoRank;       // peers: the connecting sidecar; clients: the rank they registered for
-  InstanceId instance = 0;   // of the connecting process
+  bool bulk = false;           // the second endpoint of a link, for payloads; the first carries control
+  std::uint64_t link = 0;      // random, the same on both endpoints of one link
+  Rank rank = kNoRank;         // peers: the connecting sidecar; clients: the rank they registered for
+  InstanceId instance = 0;     // of the connecting process
   InstanceId to_instance = 0;  // the process it means to reach; another one refuses
-  std::int64_t pid = 0;      // of the connecting process, 0 unknown
+  std::int64_t pid = 0;        // of the connecting process, 0 unknown
   Name node;
   Ticket ticket;
-  ArenaInfo arena;           // peers: the connecting sidecar's arena
+  ArenaInfo arena;  // peers: the connecting sidecar's arena
 };
 
 struct HelloAck {
@@ -47,10 +50,10 @@ struct HelloAck {
   std::uint16_t version = kProtocolVersionMax;
   Rank rank = kNoRank;
   InstanceId instance = 0;
-  std::int64_t pid = 0;      // of the answering process
-  bool mapped = false;       // peers: the answering side has mapped Hello.arena, ChunkRef may be used
+  std::int64_t pid = 0;  // of the answering process
+  bool mapped = false;   // peers: the answering side has mapped Hello.arena, ChunkRef may be used
   Name node;
-  ArenaInfo arena;           // of the answering sidecar
+  ArenaInfo arena;  // of the answering sidecar
 };
 
 struct Goodbye {
@@ -62,14 +65,15 @@ struct Ping {
   bool answer = false;
 };
 
-// Eager payload bytes consumed on this link since its Hello (the sender may have kEagerWindowBytes unconsumed), and
-// whether transfers that were refused for lack of room may be sent again now.
+// Eager payload bytes consumed on this link since its Hello (the sender may have kEagerWindowBytes
+// unconsumed), and whether transfers that were refused for lack of room may be sent again now.
 struct Credit {
   std::uint64_t consumed = 0;
   bool resume = false;
 };
 
-// --- client -> sidecar: each is answered by Reply with the same request, except Cancel and Release --------------------
+// --- client -> sidecar: each is answered by Reply with the same request, except Cancel and Release
+// --------------------
 
 enum class Source : std::uint8_t { kInline = 0, kPayload = 1, kSlot = 2 };
 
@@ -78,7 +82,7 @@ struct Send {
   ChunkMeta meta;
   Destinations destinations;
   Source source = Source::kInline;
-  std::uint64_t slot = 0;       // kSlot: what Allocate returned
+  std::uint64_t slot = 0;  // kSlot: what Allocate returned
   std::uint64_t timeout_ns = kNever;
   std::uint32_t inline_bytes = 0;  // kInline: the chunk's bytes
   std::array<std::byte, kInlineBytesMax> inline_data;
@@ -126,7 +130,8 @@ struct CloseStream {
   std::uint64_t timeout_ns = kNever;
 };
 
-// --- sidecar -> client ----------------------------------------------------------------------------------------------
+// --- sidecar -> client
+// ----------------------------------------------------------------------------------------------
 
 enum class Stage : std::uint8_t {
   kFinal = 0,     // the request is over
@@ -155,7 +160,8 @@ struct Reply {
   std::array<std::byte, kInlineBytesMax> inline_data;
 };
 
-// --- sidecar -> sidecar: transfers, each answered by Ack or Refuse with the same sequence -----------------------------
+// --- sidecar -> sidecar: transfers, each answered by Ack or Refuse with the same sequence
+// -----------------------------
 
 // `settled`: every sequence below it is over at the sender, so the receiver's duplicate window may forget it.
 struct Transfer {
@@ -207,7 +213,8 @@ struct Withdraw {
   Sequence sequence = 0;
 };
 
-using Message = std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release, MarkDone,
-                             CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw>;
+using Message =
+    std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release, MarkDone,
+                 CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw>;
 
 }  // namespace sidecar

@@ -1,5 +1,5 @@
-// What this sidecar is sending and who still has to get it. One Outgoing per client request (a chunk, or the end of a
-// stream), one Delivery per destination leader; an Unlink is a Delivery without an Outgoing.
+// What this sidecar is sending and who still has to get it. One Outgoing per client request (a chunk, or the
+// end of a stream), one Delivery per destination leader; an Unlink is a Delivery without an Outgoing.
 #pragma once
 
 #include <memory>
@@ -27,13 +27,14 @@ enum class DeliveryState : std::uint8_t {
 };
 
 struct Delivery {
-  Outgoing* outgoing = nullptr;  // null: an Unlink, or the client was answered already and only the slot matters
+  Outgoing* outgoing =
+      nullptr;  // null: an Unlink, or the client was answered already and only the slot matters
   Peer* peer = nullptr;
   DeliveryState state = DeliveryState::kHeld;
   bool is_unlink = false;
-  bool was_sent = false;   // at least once, to the instance that the peer had then
+  bool was_sent = false;      // at least once, to the instance that the peer had then
   bool as_reference = false;  // last sent as ChunkRef: the peer may hold our slot
-  bool unlinked = false;   // the peer's Unlink overtook its Ack
+  bool unlinked = false;      // the peer's Unlink overtook its Ack
   Errc result = Errc::kOk;
   Sequence sequence = 0;
   Sequence chunk_ref = 0;  // Unlink: what is given back
@@ -49,8 +50,8 @@ enum class OutgoingState : std::uint8_t {
   kDelivering,
 };
 
-// Something of a client's that waits for room in the send region: one line for all, first come first served, so that
-// a large request is not starved by small ones.
+// Something of a client's that waits for room in the send region: one line for all, first come first served,
+// so that a large request is not starved by small ones.
 struct RoomWaiter {
   bool is_allocation = false;
   ListHook in_line;
@@ -64,13 +65,13 @@ struct Outgoing : RoomWaiter {
   bool end_of_stream = false;  // meta.id and meta.num_chunks only
   bool abandoned = false;      // deadline, cancel or death: end what can be ended
   ChunkMeta meta;
-  Slot* slot = nullptr;        // one reference while bringing in and delivering
+  Slot* slot = nullptr;  // one reference while bringing in and delivering
   Source source = Source::kInline;
-  LinkId link;                 // payload: where it comes from
+  LinkId link;  // payload: where it comes from
   Incoming incoming;
   std::unique_ptr<std::byte[]> inline_copy;  // inline bytes while parked: pressure only
-  std::uint32_t open = 0;      // deliveries not over
-  Rank failed_rank = kNoRank;  // the first failure, for the answer's text
+  std::uint32_t open = 0;                    // deliveries not over
+  Rank failed_rank = kNoRank;                // the first failure, for the answer's text
   Errc failed_code = Errc::kOk;
   Text failed_text;
   TimerNode timer;
@@ -88,7 +89,8 @@ class Outbox {
 
   // Deliveries by (peer, sequence), from their first queueing until they are settled and no longer lent.
   void index(Rank rank, Delivery* delivery) {
-    index_.insert(mix(static_cast<std::uint64_t>(rank), delivery->sequence), deliveries_.handle_of(delivery).index);
+    index_.insert(mix(static_cast<std::uint64_t>(rank), delivery->sequence),
+                  deliveries_.handle_of(delivery).index);
   }
   void unindex(Rank rank, Delivery* delivery) {
     const std::uint32_t index = deliveries_.handle_of(delivery).index;
@@ -96,17 +98,18 @@ class Outbox {
                        [&](std::uint32_t i) { return i == index; }));
   }
   Delivery* find(const Peer* peer, Rank rank, Sequence sequence) {
-    const std::uint32_t at = index_.find(mix(static_cast<std::uint64_t>(rank), sequence), [&](std::uint32_t i) {
-      const Delivery* delivery = deliveries_.at(i);
-      return delivery->peer == peer && delivery->sequence == sequence;
-    });
+    const std::uint32_t at =
+        index_.find(mix(static_cast<std::uint64_t>(rank), sequence), [&](std::uint32_t i) {
+          const Delivery* delivery = deliveries_.at(i);
+          return delivery->peer == peer && delivery->sequence == sequence;
+        });
     return at == FlatIndex::kNone ? nullptr : deliveries_.at(at);
   }
 
   RoomLine& line() { return line_; }
   [[nodiscard]] const RoomLine& line() const { return line_; }
-  // At the end of the process, or of a test: forgets everything. `drop` gets each slot reference; lists that live
-  // elsewhere (peers', clients', quarantines') are left empty of deliveries.
+  // At the end of the process, or of a test: forgets everything. `drop` gets each slot reference; lists that
+  // live elsewhere (peers', clients', quarantines') are left empty of deliveries.
   template <class Drop>
   void clear(TimerHeap& timers, Drop&& drop) {
     deliveries_.for_each([&](Delivery& delivery) {

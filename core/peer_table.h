@@ -1,7 +1,7 @@
 // The other sidecars as this one knows them, and every link to anybody.
 //
-// A sidecar's transfers to a peer go over the link that it opened itself, and their answers come back on it; the peer's
-// transfers come over the link that the peer opened. So nobody has to agree on who connects.
+// A sidecar's transfers to a peer go over the link that it opened itself, and their answers come back on it;
+// the peer's transfers come over the link that the peer opened. So nobody has to agree on who connects.
 #pragma once
 
 #include <memory>
@@ -17,13 +17,13 @@ enum class LinkState : std::uint8_t { kDown, kResolving, kConnecting, kUp };
 
 struct Peer {
   Rank rank = kNoRank;
-  InstanceId instance = 0;     // 0: not known yet
-  std::int64_t pid = 0;        // when it is on this node
-  InstanceId watched = 0;      // the instance whose process is being watched
+  InstanceId instance = 0;  // 0: not known yet
+  std::int64_t pid = 0;     // when it is on this node
+  InstanceId watched = 0;   // the instance whose process is being watched
   // Our own link to it.
   LinkState state = LinkState::kDown;
   LinkId out;
-  bool mapped = false;         // it has our arena mapped: chunks go as references
+  bool mapped = false;  // it has our arena mapped: chunks go as references
   bool local = false;
   std::uint64_t eager_sent = 0;      // on this link, payload bytes
   std::uint64_t eager_consumed = 0;  // as it told us
@@ -39,11 +39,11 @@ struct Peer {
   UnsettledList unsettled;
   List<Delivery, &Delivery::in_queue> queue;
   LentList lent;
-  std::uint64_t refused_by_it = 0;   // deliveries in state kRefused
+  std::uint64_t refused_by_it = 0;  // deliveries in state kRefused
   // What it sends us.
   DedupWindow window;
-  bool owed_resume = false;          // we refused something and will say when there is room
-  std::uint64_t awaited = 0;         // data of its that are not complete here
+  bool owed_resume = false;   // we refused something and will say when there is room
+  std::uint64_t awaited = 0;  // data of its that are not complete here
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_mapped = 0;
 };
@@ -55,13 +55,14 @@ struct Link {
   LinkId id;
   Client* client = nullptr;
   Peer* peer = nullptr;
-  InstanceId instance = 0;         // of the other side
+  InstanceId instance = 0;  // of the other side
   TimeNs heard = 0;
-  std::uint64_t consumed = 0;      // eager payload bytes received and taken
-  std::uint64_t reported = 0;      // of these, told to the other side
+  std::uint64_t consumed = 0;  // eager payload bytes received and taken
+  std::uint64_t reported = 0;  // of these, told to the other side
 };
 
-// Slots lent to a peer's process that is lost but not proven gone: it, or its clients, may still look at them.
+// Slots lent to a peer's process that is lost but not proven gone: it, or its clients, may still look at
+// them.
 struct Quarantine {
   Rank rank = kNoRank;
   std::int64_t pid = 0;

@@ -1,8 +1,9 @@
-// What core asks of the world (transport, directory, host) and what the world tells core (Events). Pure virtual, so that
-// many engines run in one thread of a test over a fake network and a fake clock.
+// What core asks of the world (transport, directory, host) and what the world tells core (Events). Pure
+// virtual, so that many engines run in one thread of a test over a fake network and a fake clock.
 //
 // Threads: everything here is called on the loop's thread only.
-// Re-entrancy: no call into a port calls back into Events before it has returned; completions come in a later step.
+// Re-entrancy: no call into a port calls back into Events before it has returned; completions come in a later
+// step.
 #pragma once
 
 #include "core/messages.h"
@@ -15,8 +16,9 @@ using LinkId = Handle;
 // Given with a request, returned with its completion. 0: no completion wanted.
 using Token = std::uint64_t;
 
-// A message's payload: `bytes` long, not yet received. Eager: the bytes are here, held by the transport. Rendezvous: they
-// are still at the sender, which is the back-pressure. Every payload is ended by exactly one Transport::receive or discard.
+// A message's payload: `bytes` long, not yet received. Eager: the bytes are here, held by the transport.
+// Rendezvous: they are still at the sender, which is the back-pressure. Every payload is ended by exactly one
+// Transport::receive or discard.
 struct Incoming {
   Handle id;
   std::uint64_t bytes = 0;
@@ -36,7 +38,7 @@ struct PeerRecord {
 };
 
 struct ConnectOptions {
-  bool local = false;  // through the shared-memory context
+  bool local = false;         // through the shared-memory context
   bool two_endpoints = true;  // control and bulk (peers); clients use one
   Name address;
 };
@@ -51,13 +53,16 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  // Starts a connection and the Hello exchange. Ends with exactly one on_link_up or on_link_down for the returned id.
+  // Starts a connection and the Hello exchange. Ends with exactly one on_link_up or on_link_down for the
+  // returned id.
   virtual LinkId connect(const ConnectOptions& options, const Hello& hello) = 0;
 
-  // Queues a message; it is encoded before the call returns. `payload` stays valid until on_sent(token), which comes
-  // exactly once also when the link is gone. `rendezvous`: the receiver decides when the bytes move; else they go at
-  // once (at most kEagerBytesMax). Messages on one link without payload are not reordered.
-  virtual void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous, Token token) = 0;
+  // Queues a message; it is encoded before the call returns. `payload` stays valid until on_sent(token),
+  // which comes exactly once also when the link is gone. `rendezvous`: the receiver decides when the bytes
+  // move; else they go at once (at most kEagerBytesMax). Messages on one link without payload are not
+  // reordered.
+  virtual void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous,
+                    Token token) = 0;
 
   // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token).
   virtual void receive(const Incoming& incoming, Bytes into, Token token) = 0;
@@ -102,13 +107,13 @@ class Events {
  public:
   virtual ~Events() = default;
 
-  // A connecting side has introduced itself. Success accepts the link, which is up when this returns; failure refuses
-  // it with that text and closes it. For the second endpoint of a link it is not called.
+  // A connecting side has introduced itself. Success accepts the link, which is up when this returns; failure
+  // refuses it with that text and closes it. For the second endpoint of a link it is not called.
   virtual Result<HelloAck> on_hello(LinkId link, const Hello& hello) = 0;
   // Our own connection was accepted.
   virtual void on_link_up(LinkId link, const HelloAck& answer) = 0;
-  // It failed, broke or was closed by the other side. `reset`: the other side's socket was closed by its kernel or by
-  // itself. No message comes after this; completions of its sends and receives still do.
+  // It failed, broke or was closed by the other side. `reset`: the other side's socket was closed by its
+  // kernel or by itself. No message comes after this; completions of its sends and receives still do.
   virtual void on_link_down(LinkId link, const Error& why) = 0;
   // `incoming` is present when the message carries a payload. The handler owns it from here.
   virtual void on_message(LinkId link, const Message& message, const Incoming& incoming) = 0;

@@ -1,5 +1,5 @@
-// A set of chunk numbers as sorted disjoint ranges [begin, end). Chunks mostly arrive and are done in order, so a datum of
-// any length usually needs one range.
+// A set of chunk numbers as sorted disjoint ranges [begin, end). Chunks mostly arrive and are done in order,
+// so a datum of any length usually needs one range.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Deadlines in a binary heap. A timer is a node inside the object that waits; the heap stores pointers, so setting and
-// cancelling are O(log n) and allocate only while the heap grows.
+// Deadlines in a binary heap. A timer is a node inside the object that waits; the heap stores pointers, so
+// setting and cancelling are O(log n) and allocate only while the heap grows.
 #pragma once
 
 #include <utility>

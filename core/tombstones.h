@@ -19,8 +19,9 @@ struct Tombstone {
   bool lost;              // the producer was lost: the other chunks never come
 };
 
-// A ring of the latest burials. An id is forgotten once kTombstonesMin later ones exist and kTombstoneNs have passed; in a
-// flood of ids the ring grows instead. Memory is taken as burials come, so a quiet service pays nothing.
+// A ring of the latest burials. An id is forgotten once kTombstonesMin later ones exist and kTombstoneNs have
+// passed; in a flood of ids the ring grows instead. Memory is taken as burials come, so a quiet service pays
+// nothing.
 class Tombstones {
  public:
   [[nodiscard]] const Tombstone* find(const Hash128& id) const {
@@ -29,7 +30,8 @@ class Tombstones {
   }
 
   void bury(const Tombstone& stone) {
-    while (end_ - begin_ > 0 && end_ - begin_ >= kTombstonesMin && stone.buried - cell(begin_).buried >= kTombstoneNs) {
+    while (end_ - begin_ > 0 && end_ - begin_ >= kTombstonesMin &&
+           stone.buried - cell(begin_).buried >= kTombstoneNs) {
       forget_oldest();
     }
     if (end_ - begin_ == capacity_) {

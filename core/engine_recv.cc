@@ -1,0 +1,223 @@
+// What consumers do: wait for a chunk, get it, mark it done.
+#include <cstring>
+
+#include "core/engine.h"
+#include "core/engine_text.h"
+
+namespace sidecar {
+
+// --- answers
+// -------------------------------------------------------------------------------------------------------------
+
+void Engine::answer(const Client& client, RequestId request, const Error& error) {
+  if (!client.connected) return;
+  Reply& reply = scratch_.emplace<Reply>();
+  reply.request = request;
+  reply.code = error.code;
+  reply.rank = error.rank;
+  reply.text = error_text(error);
+  send_plain(client.link, scratch_);
+}
+
+void Engine::answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value) {
+  Reply& reply = scratch_.emplace<Reply>();
+  const Datum& datum = *entry.datum;
+  reply.request = request;
+  reply.meta.id = datum.id;
+  reply.meta.chunk = entry.chunk;
+  reply.meta.num_chunks = datum.count_known ? datum.num_chunks : 0;
+  reply.meta.stream = datum.stream;
+  reply.meta.kind = entry.kind;
+  reply.meta.dtype = entry.dtype;
+  reply.meta.codec = entry.codec;
+  reply.meta.shape = entry.shape;
+  reply.meta.bytes = entry.bytes;
+  reply.meta.unit_bytes = entry.unit_bytes;
+  if (entry.bytes == 0 || (entry.kind == ChunkKind::kObject && entry.bytes <= kInlineBytesMax)) {
+    reply.where = Where::kInline;
+    reply.inline_bytes = static_cast<std::uint32_t>(entry.bytes);
+    if (entry.bytes > 0) std::memcpy(reply.inline_data.data(), entry.slot->data, entry.bytes);
+    send_plain(client.link, scratch_);
+    return;
+  }
+  if (by_value || (!entry.slot->foreign && options_.arena_info.path.empty())) {
+    reply.where = Where::kPayload;
+    counters_.bytes_copied_out += entry.bytes;
+    const Token token =
+        expect({.what = What::kFlight, .slot = memory_.retain(entry.slot), .client = nullptr});
+    transport_.send(client.link, scratch_, {entry.slot->data, entry.bytes}, entry.bytes > options_.eager_max,
+                    token);
+    return;
+  }
+  reply.where = Where::kArena;
+  reply.offset = entry.slot->offset;
+  if (entry.slot->foreign) {
+    const ForeignArena* const arena = peers_.find_arena(entry.slot->arena);
+    CHECK(arena != nullptr);
+    reply.arena = arena->info;
+  } else {
+    reply.arena = options_.arena_info;
+  }
+  reply.view = store_.grants().handle_of(&grant(client, entry)).pack();
+  send_plain(client.link, scratch_);
+}
+
+Grant& Engine::grant(Client& client, ChunkEntry& entry) {
+  for (Grant* found = entry.grants.front(); found != nullptr; found = ChunkEntry::GrantList::next(found)) {
+    if (found->client == &client) {
+      ++found->count;
+      return *found;
+    }
+  }
+  Grant* const made = store_.grants().acquire();
+  made->client = &client;
+  made->entry = &entry;
+  made->slot = memory_.retain(entry.slot);
+  made->count = 1;
+  entry.grants.push_back(made);
+  client.grants.push_back(made);
+  return *made;
+}
+
+// --- recv
+// -------------------------------------------------------------------------------------------------------------------
+
+void Engine::on_recv(Client& client, const Recv& recv) {
+  ++counters_.recvs;
+  const auto refuse_with = [&](Errc code, const char* what, Rank rank = kNoRank) {
+    answer(client, recv.request, Error{code, rank, what, 0, 0});
+  };
+  if (recv.id.empty()) return refuse_with(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
+  const Hash128 hash = store_.hash(recv.id);
+  if (const Tombstone* stone = store_.tombstones().find(hash)) {
+    if (!stone->lost && recv.chunk >= stone->num_chunks) return refuse_with(Errc::kEndOfStream, "");
+    if (stone->lost && recv.chunk >= stone->done_below)
+      return refuse_with(Errc::kPeerLost, "recv: the producer was lost");
+    return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
+  }
+  Datum* datum = store_.find(recv.id, hash);
+  if (datum != nullptr) {
+    if (datum->past_end(recv.chunk)) return refuse_with(Errc::kEndOfStream, "");
+    if (datum->done.contains(recv.chunk))
+      return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
+    ChunkEntry* const entry = store_.find(*datum, recv.chunk);
+    if (entry != nullptr && entry->state == ChunkState::kReady) {
+      answer_chunk(client, recv.request, *entry, recv.by_value);
+      return;
+    }
+    if (datum->lost) return refuse_with(Errc::kPeerLost, "recv: the producer was lost", datum->producer);
+  }
+  if (recv.timeout_ns == 0) return refuse_with(Errc::kTimeout, "recv: the chunk is not here");
+  if (datum == nullptr) datum = store_.make(recv.id, hash, host_.now());
+  wait_for(client, recv, *datum);
+}
+
+void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
+  ChunkEntry* entry = store_.find(datum, recv.chunk);
+  if (entry == nullptr) entry = store_.make(datum, recv.chunk);
+  Waiter* const waiter = store_.waiters().acquire();
+  waiter->client = &client;
+  waiter->entry = entry;
+  waiter->request = recv.request;
+  waiter->by_value = recv.by_value;
+  entry->waiters.push_back(waiter);
+  client.waiters.push_back(waiter);
+  set_timer(waiter->timer, Timer::kWaiter, waiter, deadline(recv.timeout_ns));
+  if (entry->state == ChunkState::kParked && store_.parked().contains(entry)) {
+    // Somebody waits for it now: it goes first, and may use the reserve.
+    store_.parked().remove(entry);
+    if (!store_.parked_wanted().empty() || !start_receive(*entry)) store_.parked_wanted().push_back(entry);
+  } else if (entry->state == ChunkState::kAbsent) {
+    // It may be among those we refused for lack of room: as a wanted one it would be let in now.
+    resume_refused();
+  }
+}
+
+void Engine::remove_waiter(Waiter& waiter) {
+  timers_.cancel(waiter.timer);
+  waiter.entry->waiters.remove(&waiter);
+  waiter.client->waiters.remove(&waiter);
+  store_.waiters().release(&waiter);
+}
+
+// Ends one wait; the caller tidies the datum.
+void Engine::end_waiter(Waiter& waiter, const Error& error) {
+  ChunkEntry* const entry = waiter.entry;
+  answer(*waiter.client, waiter.request, error);
+  remove_waiter(waiter);
+  if (entry->state == ChunkState::kAbsent && entry->waiters.empty()) store_.erase(entry);
+}
+
+void Engine::end_waiters(ChunkEntry& entry, const Error& error) {
+  while (Waiter* waiter = entry.waiters.front()) {
+    answer(*waiter->client, waiter->request, error);
+    remove_waiter(*waiter);
+  }
+}
+
+// --- mark_done
+// ----------------------------------------------------------------------------------------------------------------
+
+void Engine::on_mark_done(Client& client, const MarkDone& done) {
+  const auto refuse_with = [&](const char* what) {
+    answer(client, done.request, Error{Errc::kInvalidArgument, kNoRank, what, 0, 0});
+  };
+  if (done.id.empty()) return refuse_with("id: empty (1 to 255 bytes)");
+  if (done.chunk == ~ChunkIndex{0}) return refuse_with("chunk_id: too large");
+  const Hash128 hash = store_.hash(done.id);
+  if (const Tombstone* stone = store_.tombstones().find(hash)) {
+    if (!stone->lost && done.chunk >= stone->num_chunks)
+      return refuse_with("chunk_id: past the end of the datum");
+    return answer_ok(client, done.request);
+  }
+  Datum* datum = store_.find(done.id, hash);
+  if (datum != nullptr && datum->past_end(done.chunk))
+    return refuse_with("chunk_id: past the end of the datum");
+  if (datum == nullptr) datum = store_.make(done.id, hash, host_.now());
+  if (datum->done.add(done.chunk)) {
+    ++counters_.dones;
+    hide_chunk(client, *datum, done.chunk);
+    tidy(datum);
+  }
+  answer_ok(client, done.request);
+}
+
+void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {
+  ChunkEntry* const entry = store_.find(datum, chunk);
+  if (entry == nullptr || entry->state == ChunkState::kAbsent) datum.dropped_early = true;
+  if (entry == nullptr) return;
+  end_waiters(*entry, Error{Errc::kAlreadyDone, kNoRank, "recv: the chunk was marked done"});
+  switch (entry->state) {
+    case ChunkState::kAbsent: store_.erase(entry); return;
+    case ChunkState::kParked: {
+      store_.unpark(entry);
+      discard(entry->link, std::exchange(entry->incoming, {}));
+      datum.arrived.add(chunk);
+      settle_arrival(*entry, kNoError);
+      store_.erase(entry);
+      update_awaited(datum);
+      return;
+    }
+    case ChunkState::kReceiving:
+      entry->done = true;  // freed when its bytes have come
+      return;
+    case ChunkState::kReady: free_entry(*entry, &client); return;
+  }
+}
+
+// Takes a ready chunk out of the store. Its slots live on for the processes that look at them, except
+// `forfeits`' own.
+void Engine::free_entry(ChunkEntry& entry, const Client* forfeits) {
+  while (Grant* held = entry.grants.front()) {
+    if (held->client == forfeits) {
+      drop_grant(*held);
+    } else {
+      entry.grants.remove(held);
+      held->entry = nullptr;
+    }
+  }
+  release(std::exchange(entry.slot, nullptr));
+  store_.erase(&entry);
+}
+
+}  // namespace sidecar
