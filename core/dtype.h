@@ -8,7 +8,23 @@ namespace sidecar {
 
 // As they travel: append only, never renumber.
 enum class Dtype : std::uint8_t {
-  kBool = 0, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kF16, kBF16, kF32, kF64, kC64, kC128, kF8E4M3, kF8E5M2,
+  kBool = 0,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kU64,
+  kI64,
+  kF16,
+  kBF16,
+  kF32,
+  kF64,
+  kC64,
+  kC128,
+  kF8E4M3,
+  kF8E5M2,
 };
 inline constexpr std::uint8_t kDtypeCount = 17;
 

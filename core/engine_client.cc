@@ -44,13 +44,7 @@ Result<HelloAck> Engine::hello_from_client(LinkId link, const Hello& hello) {
   Link& record = add_link(link, Link::Kind::kClient);
   record.client = client;
   record.instance = hello.instance;
-  HelloAck answer;
-  answer.rank = options_.rank;
-  answer.instance = options_.instance;
-  answer.pid = options_.pid;
-  answer.node = options_.node;
-  answer.arena = options_.arena_info;
-  return answer;
+  return HelloAck{};
 }
 
 void Engine::on_client_message(Link& link, const Message& message, const Incoming& incoming) {

@@ -102,11 +102,24 @@ void Engine::link_failed(Peer& peer) {
 
 Result<HelloAck> Engine::on_hello(LinkId link, const Hello& hello) {
   if (hello.instance == 0) return fail(Errc::kProtocol, "Hello: instance 0");
+  if (hello.version_min > kProtocolVersionMax || hello.version_max < kProtocolVersionMin) {
+    return fail(Errc::kProtocol, "Hello: no protocol version in common (theirs at least, ours at most)",
+                options_.rank, hello.version_min, kProtocolVersionMax);
+  }
   if (hello.to_instance != 0 && hello.to_instance != options_.instance) {
     return fail(Errc::kUnavailable, "Hello: meant for another process, which had this address before",
                 options_.rank);
   }
-  return hello.role == Role::kClient ? hello_from_client(link, hello) : hello_from_peer(link, hello);
+  Result<HelloAck> answer =
+      hello.role == Role::kClient ? hello_from_client(link, hello) : hello_from_peer(link, hello);
+  if (!answer) return answer;
+  answer->version = std::min(hello.version_max, kProtocolVersionMax);
+  answer->rank = options_.rank;
+  answer->instance = options_.instance;
+  answer->pid = options_.pid;
+  answer->node = options_.node;
+  answer->arena = options_.arena_info;
+  return answer;
 }
 
 Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
@@ -125,12 +138,7 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   link.peer = &peer;
   link.instance = hello.instance;
   HelloAck answer;
-  answer.rank = options_.rank;
-  answer.instance = options_.instance;
-  answer.pid = options_.pid;
   answer.mapped = same_node;
-  answer.node = options_.node;
-  answer.arena = options_.arena_info;
   // It is alive: whoever waits to try again need not wait.
   if (peer.state == LinkState::kDown && wants_link(peer)) {
     timers_.cancel(peer.retry);

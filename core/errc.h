@@ -1,4 +1,5 @@
-// The codes of every error, on their own because the client library's public headers show them: standard library only.
+// The codes of every error, on their own because the client library's public headers show them: standard
+// library only.
 #pragma once
 
 #include <cstdint>
