@@ -59,7 +59,9 @@ struct Texts {
 
 template <class T>
 void add(CLI::App& app, const std::string& name, T& value, const std::string& help) {
-  app.add_option("--" + name, value, help)->envname(environment_name(name));
+  app.add_option("--" + name, value, help)
+      ->envname(environment_name(name))
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 void declare(CLI::App& app, Options& options, Texts& texts) {

@@ -19,7 +19,7 @@ namespace {
 constexpr int kMessageBytesMax = 4 << 20;
 constexpr std::size_t kMemoryBytes = 16 << 20;  // gRPC slows down rather than take more
 constexpr int kThreadsMax = 16;                 // handlers block for a moment; more calls than this at once are refused
-constexpr std::chrono::seconds kShutdownLimit{1};
+constexpr std::chrono::milliseconds kShutdownLimit{250};
 
 // gRPC's own complaints (a port that is taken, a peer that is away) are told by us, in words that name the setting.
 void log_grpc(gpr_log_func_args* args) { LOG_DEBUG("gRPC: {}", args->message); }

@@ -16,7 +16,7 @@ class ControlServer {
   static tl::expected<std::unique_ptr<ControlServer>, std::string> start(const std::string& host, std::uint16_t port,
                                                                          const Identity& identity, Mailbox& mailbox,
                                                                          Backend& backend);
-  // Cuts off calls that take longer than a second. The mailbox should be closed by then, so that none does.
+  // Cuts off calls that are not over within 250 ms. The mailbox should be closed by then, so that none does.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;

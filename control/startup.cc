@@ -85,7 +85,6 @@ void exit_on_signals(const std::string& file, int code) {
 void limit_teardown(unsigned seconds) { alarm(seconds); }
 
 std::optional<std::string> port_problem(const std::string& host, std::uint16_t port) {
-  if (port == 0) return std::nullopt;
   const Result<SocketAddress> address = parse_address(HostPort{host, port}.text(), HostNames::kResolve);
   if (!address) return "the host is unknown";
   const int error = listen_errno(*address);

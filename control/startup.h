@@ -19,7 +19,7 @@ void exit_on_signals(const std::string& file, int code);
 // Ends the process with code 1 when it is still there after `seconds`. After exit_on_signals().
 void limit_teardown(unsigned seconds);
 
-// Why `host:port` cannot be listened at, for a message; nullopt when it can. Port 0 always can.
+// Why `host:port` cannot be listened at, for a message; nullopt when it can. Port 0: any.
 std::optional<std::string> port_problem(const std::string& host, std::uint16_t port);
 
 // The host as a numeric address, because links are made without asking a resolver. Empty: it has none.

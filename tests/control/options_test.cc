@@ -79,6 +79,8 @@ TEST(Options, AFlagWinsOverTheEnvironment) {
   EXPECT_EQ(options->arena_bytes, std::uint64_t{32} << 20);
 }
 
+TEST(Options, OfAFlagGivenTwiceTheLastCounts) { EXPECT_EQ(parse({"--rank", "1", "--rank", "2"})->rank, 2); }
+
 TEST(Options, AnEmptyVariableIsNoSetting) {
   const ScopedEnvironment size("SIDECAR_SHM_SIZE", "");
   const auto options = parse({"--rank", "0"});
