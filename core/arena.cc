@@ -20,7 +20,8 @@ Result<std::uint64_t> random_u64() {
   std::uint64_t value = 0;
   while (::getrandom(&value, sizeof value, 0) != sizeof value) {
     if (errno != EINTR) {
-      return fail(Errc::kIo, "no random numbers from the system (errno)", kNoRank, static_cast<std::uint64_t>(errno));
+      return fail(Errc::kIo, "no random numbers from the system (errno)", kNoRank,
+                  static_cast<std::uint64_t>(errno));
     }
   }
   return value;
@@ -54,7 +55,8 @@ Result<std::unique_ptr<Arena>> Arena::create(const ArenaOptions& options) {
   arena->kind_ = options.kind == ArenaKind::kAuto ? ArenaKind::kShared : options.kind;
   arena->bytes_ = round_up(options.bytes, kRound);
   arena->instance_ = options.instance;
-  const Status made = arena->kind_ == ArenaKind::kShared ? arena->create_shared(options) : arena->create_host(options);
+  const Status made =
+      arena->kind_ == ArenaKind::kShared ? arena->create_shared(options) : arena->create_host(options);
   if (!made) return tl::unexpected(made.error());  // what was made so far goes with `arena`
   return arena;
 }
@@ -78,7 +80,7 @@ Status Arena::create_shared(const ArenaOptions& options) {
   file_ = std::move(*file);
   const int fd = file_.fd.get();
 
-  struct statfs system {};
+  struct statfs system{};
   if (::fstatfs(fd, &system) != 0) {
     return fail(Errc::kIo, "the file system does not tell its size (errno)", kNoRank,
                 static_cast<std::uint64_t>(errno));
@@ -90,8 +92,9 @@ Status Arena::create_shared(const ArenaOptions& options) {
   const std::uint64_t free_bytes = system.f_bavail * block;
   const std::uint64_t header_bytes = hugetlb ? block : kRound;  // the rest up to data_offset stays a hole
   if (system.f_blocks != 0 && bytes_ + header_bytes > free_bytes) {
-    return fail(Errc::kNoSpace, "the arena is larger than what its file system has free (bytes wanted, bytes free)",
-                kNoRank, bytes_ + header_bytes, free_bytes);
+    return fail(Errc::kNoSpace,
+                "the arena is larger than what its file system has free (bytes wanted, bytes free)", kNoRank,
+                bytes_ + header_bytes, free_bytes);
   }
   if (::ftruncate(fd, static_cast<off_t>(data_offset + bytes_)) != 0) {
     return fail(Errc::kNoSpace, "the arena's file cannot grow to its size (bytes, errno)", kNoRank,
@@ -138,13 +141,14 @@ Status Arena::fill(const ArenaOptions& options, int fd, std::uint64_t offset, bo
     huge = fmt::format("{:.0f} MiB of them in huge pages", static_cast<double>(huge_bytes_) / kMiB);
     if (populated->huge_errno != 0) huge += fmt::format(" (then: {})", std::strerror(populated->huge_errno));
   }
-  description_ = fmt::format("{} arena{}: {:.1f} MiB{}, {}, {}, made real in {:.2f} s ({:.2f} s per GiB){}",
-                             arena_kind_name(kind_), options.kind == ArenaKind::kAuto ? " (auto)" : "", mib,
-                             path_.empty() ? std::string(", private") : " at " + path_, huge, numa,
-                             populated->seconds, populated->seconds * 1024 / mib,
-                             stale_files_removed_ == 0 ? std::string()
-                                                       : fmt::format("; {} stale files of dead sidecars removed",
-                                                                     stale_files_removed_));
+  description_ =
+      fmt::format("{} arena{}: {:.1f} MiB{}, {}, {}, made real in {:.2f} s ({:.2f} s per GiB){}",
+                  arena_kind_name(kind_), options.kind == ArenaKind::kAuto ? " (auto)" : "", mib,
+                  path_.empty() ? std::string(", private") : " at " + path_, huge, numa, populated->seconds,
+                  populated->seconds * 1024 / mib,
+                  stale_files_removed_ == 0
+                      ? std::string()
+                      : fmt::format("; {} stale files of dead sidecars removed", stale_files_removed_));
   return {};
 }
 

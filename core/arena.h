@@ -1,5 +1,6 @@
-// One region of memory that chunks lie in. `shared`: a file that clients and same-node peers map (DESIGN's "arena
-// files"); `host`: private memory. Huge pages and a NUMA node are asked for and their absence is only reported.
+// One region of memory that chunks lie in. `shared`: a file that clients and same-node peers map (DESIGN's
+// "arena files"); `host`: private memory. Huge pages and a NUMA node are asked for and their absence is only
+// reported.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@ const char* arena_kind_name(ArenaKind kind);
 struct ArenaOptions {
   ArenaKind kind = ArenaKind::kAuto;
   std::uint64_t bytes = 0;  // rounded up to 4 KiB
-  std::string directory = "/dev/shm";  // a tmpfs or hugetlbfs directory, of a short enough name for its path to fit a Name
+  std::string directory =
+      "/dev/shm";  // a tmpfs or hugetlbfs directory, of a short enough name for its path to fit a Name
   InstanceId instance = 0;
   unsigned mode = 0600;
   bool huge_pages = true;  // false: take what comes (a hugetlbfs directory has nothing else)
@@ -30,9 +32,9 @@ struct ArenaOptions {
 
 class Arena {
  public:
-  // Takes about a second per GiB, since all pages are made real: before the listener opens. Removes stale files of dead
-  // sidecars first. Errors: kInvalidArgument, kNotFound (directory), kUnauthorized, kNoSpace (with the bytes wanted and
-  // the bytes free), kAlreadyExists, kIo.
+  // Takes about a second per GiB, since all pages are made real: before the listener opens. Removes stale
+  // files of dead sidecars first. Errors: kInvalidArgument, kNotFound (directory), kUnauthorized, kNoSpace
+  // (with the bytes wanted and the bytes free), kAlreadyExists, kIo.
   static Result<std::unique_ptr<Arena>> create(const ArenaOptions& options);
   // Unmaps, and removes the file that it made.
   ~Arena();

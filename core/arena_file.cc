@@ -25,8 +25,8 @@ bool is_arena_name(std::string_view name) {
 }
 
 bool leads_to(int directory, const char* name, int fd) {
-  struct stat by_name {};
-  struct stat by_fd {};
+  struct stat by_name{};
+  struct stat by_fd{};
   return ::fstatat(directory, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 && ::fstat(fd, &by_fd) == 0 &&
          by_name.st_dev == by_fd.st_dev && by_name.st_ino == by_fd.st_ino;
 }
@@ -65,12 +65,12 @@ Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId ins
                        "the shared-memory directory may not be opened (errno)",
                        "the shared-memory directory cannot be opened (errno)");
   }
-  // Between creation and lock the file looks like one that nobody holds, and another process may remove it. Then its
-  // lock or its name is gone, and the next attempt makes a new file.
+  // Between creation and lock the file looks like one that nobody holds, and another process may remove it.
+  // Then its lock or its name is gone, and the next attempt makes a new file.
   for (int attempt = 0; attempt < 1000; ++attempt) {
     if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    file.fd = Fd(::openat(file.directory.get(), file.name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                          static_cast<mode_t>(mode)));
+    file.fd = Fd(::openat(file.directory.get(), file.name.c_str(),
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(mode)));
     if (!file.fd.valid()) {
       if (errno == EEXIST && attempt == 0) {
         return fail(Errc::kAlreadyExists, "this instance has an arena file already");
@@ -102,10 +102,12 @@ std::size_t remove_stale_arena_files(const std::string& directory) {
     if (!is_arena_name(entry->d_name)) continue;
     const int at = ::dirfd(dir.get());
     const Fd fd(::openat(at, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    struct stat info {};
+    struct stat info{};
     if (!fd.valid() || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    // With the lock in hand and the name still leading here, whoever made the file is gone, or about to try again.
-    if (lock(fd.get()) && leads_to(at, entry->d_name, fd.get()) && ::unlinkat(at, entry->d_name, 0) == 0) ++removed;
+    // With the lock in hand and the name still leading here, whoever made the file is gone, or about to try
+    // again.
+    if (lock(fd.get()) && leads_to(at, entry->d_name, fd.get()) && ::unlinkat(at, entry->d_name, 0) == 0)
+      ++removed;
   }
   return removed;
 }

@@ -40,15 +40,15 @@ struct ArenaFile {
   Fd fd;             // read and write, locked
 };
 
-// A new, empty, locked file. kNotFound: no such directory. kUnauthorized: not writable. kAlreadyExists: that instance
-// has one already.
+// A new, empty, locked file. kNotFound: no such directory. kUnauthorized: not writable. kAlreadyExists: that
+// instance has one already.
 Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance, unsigned mode);
 
 // Removes the file if its name still leads to it; never somebody else's.
 void unlink_arena_file(const ArenaFile& file);
 
-// Removes arena files that nobody holds and that we may open; returns how many. Safe beside other processes that are
-// starting or doing the same.
+// Removes arena files that nobody holds and that we may open; returns how many. Safe beside other processes
+// that are starting or doing the same.
 std::size_t remove_stale_arena_files(const std::string& directory);
 
 }  // namespace sidecar

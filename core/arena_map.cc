@@ -23,31 +23,34 @@ tl::unexpected<Error> open_error(int error) {
   }
 }
 
-Status check_header(const ArenaHeader& header, InstanceId instance, std::uint64_t nonce, std::uint64_t file_bytes) {
+Status check_header(const ArenaHeader& header, InstanceId instance, std::uint64_t nonce,
+                    std::uint64_t file_bytes) {
   if (header.magic != kArenaMagic) return fail(Errc::kProtocol, "not an arena file");
   if (header.version != kArenaVersion || header.header_bytes != sizeof(ArenaHeader)) {
     return fail(Errc::kProtocol, "arena file of another version (its version, ours)", kNoRank, header.version,
                 kArenaVersion);
   }
   if (header.instance != instance) return fail(Errc::kProtocol, "arena file of another instance");
-  if (header.nonce != nonce) return fail(Errc::kProtocol, "the arena file's nonce is not the one that was told");
+  if (header.nonce != nonce)
+    return fail(Errc::kProtocol, "the arena file's nonce is not the one that was told");
   if (header.data_offset < sizeof(ArenaHeader) || header.data_offset % 4096 != 0 || header.data_bytes == 0) {
     return fail(Errc::kProtocol, "the arena file's header makes no sense");
   }
   if (header.data_offset > file_bytes || header.data_bytes > file_bytes - header.data_offset) {
-    return fail(Errc::kProtocol, "the arena file is shorter than it says (bytes of data said, bytes of file)", kNoRank,
-                header.data_bytes, file_bytes);
+    return fail(Errc::kProtocol, "the arena file is shorter than it says (bytes of data said, bytes of file)",
+                kNoRank, header.data_bytes, file_bytes);
   }
   return {};
 }
 
 }  // namespace
 
-Result<ArenaMap> ArenaMap::open(const std::string& path, InstanceId instance, std::uint64_t nonce, bool writable) {
+Result<ArenaMap> ArenaMap::open(const std::string& path, InstanceId instance, std::uint64_t nonce,
+                                bool writable) {
   // O_NONBLOCK: a named pipe in that place must not stop us.
   const Fd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) return open_error(errno);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return open_error(errno);
   if (!S_ISREG(info.st_mode)) return fail(Errc::kProtocol, "the arena path is not a regular file");
 

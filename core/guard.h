@@ -1,5 +1,5 @@
-// Overrun guard: in debug and sanitizer builds the bytes between what a chunk asked for and what its slots hold carry a
-// pattern that is checked when the chunk goes. Not for memory that the CPU cannot write.
+// Overrun guard: in debug and sanitizer builds the bytes between what a chunk asked for and what its slots
+// hold carry a pattern that is checked when the chunk goes. Not for memory that the CPU cannot write.
 #pragma once
 
 #include <algorithm>

@@ -13,7 +13,8 @@ namespace sidecar {
 
 template <class T>
 class LazyArray {
-  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>, "starts as zero bytes");
+  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>,
+                "starts as zero bytes");
 
  public:
   // Throws std::bad_alloc when the address space is limited: make these before the loop starts.
@@ -31,8 +32,8 @@ class LazyArray {
   T& operator[](std::size_t i) { return data_[i]; }
   const T& operator[](std::size_t i) const { return data_[i]; }
 
-  // Whole pages within [first, first + count) go back to the system and read as zeros again. Elements on the pages
-  // at either end keep their values.
+  // Whole pages within [first, first + count) go back to the system and read as zeros again. Elements on the
+  // pages at either end keep their values.
   void forget(std::size_t first, std::size_t count) {
     constexpr std::uintptr_t kPage = 4096;  // a larger system page makes the call fail, which is harmless
     const auto begin = (reinterpret_cast<std::uintptr_t>(data_ + first) + kPage - 1) & ~(kPage - 1);

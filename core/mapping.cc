@@ -84,7 +84,8 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t offset, std::uint64_t bytes, 
     return fail(error == EACCES || error == EPERM ? Errc::kUnauthorized : Errc::kNoSpace,
                 "mmap failed (bytes, errno)", kNoRank, bytes, static_cast<std::uint64_t>(error));
   }
-  // What is left of the reservation on either side; page sizes above 2 MiB do not pass here (MAP_FIXED would fail).
+  // What is left of the reservation on either side; page sizes above 2 MiB do not pass here (MAP_FIXED would
+  // fail).
   const std::uintptr_t end = (aligned + bytes + kPageBytes - 1) & ~(kPageBytes - 1);
   if (aligned > start) ::munmap(p, aligned - start);
   if (end < start + reserved) ::munmap(reinterpret_cast<void*>(end), start + reserved - end);
@@ -93,8 +94,8 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t offset, std::uint64_t bytes, 
 
 namespace {
 
-// MADV_COLLAPSE needs one page to start from and fills the rest with zeros. Doing it before the other pages exist saves
-// clearing and copying them, half the time.
+// MADV_COLLAPSE needs one page to start from and fills the rest with zeros. Doing it before the other pages
+// exist saves clearing and copying them, half the time.
 void populate_huge(const Mapping& mapping, Populated& result) {
   ::madvise(mapping.data(), mapping.bytes(), MADV_HUGEPAGE);  // harmless where it means nothing
   for (std::uint64_t at = 0; at + kHugePageBytes <= mapping.bytes(); at += kHugePageBytes) {
@@ -104,7 +105,8 @@ void populate_huge(const Mapping& mapping, Populated& result) {
       result.huge_bytes += kHugePageBytes;
     } else {
       result.huge_errno = error;
-      if (error != EAGAIN && error != ENOMEM) return;  // this kernel or file system will not: no use in going on
+      if (error != EAGAIN && error != ENOMEM)
+        return;  // this kernel or file system will not: no use in going on
     }
   }
 }
@@ -115,7 +117,8 @@ Result<Populated> populate(const Mapping& mapping, int fd, std::uint64_t offset,
   const auto start = std::chrono::steady_clock::now();
   Populated result;
   if (huge) populate_huge(mapping, result);
-  int error = fd < 0 ? 0 : ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(mapping.bytes()));
+  int error =
+      fd < 0 ? 0 : ::posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(mapping.bytes()));
   // With its space allocated a file's pages can be touched safely, should the kernel not know the better way.
   if (error == 0) error = populate_pages(mapping.data(), mapping.bytes());
   if (error == EINVAL) {

@@ -18,8 +18,9 @@ class Mapping {
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
 
-  // Maps `bytes` of `fd` from `offset` on, shared, at an address that is a multiple of 2 MiB: huge pages of the file can
-  // then be mapped as such. fd -1: anonymous and private. `writable` needs a descriptor that may write.
+  // Maps `bytes` of `fd` from `offset` on, shared, at an address that is a multiple of 2 MiB: huge pages of
+  // the file can then be mapped as such. fd -1: anonymous and private. `writable` needs a descriptor that may
+  // write.
   static Result<Mapping> map(int fd, std::uint64_t offset, std::uint64_t bytes, bool writable);
 
   [[nodiscard]] std::byte* data() const { return data_; }
@@ -38,8 +39,9 @@ struct Populated {
   double seconds = 0;
 };
 
-// Gives the mapping real pages, huge ones where `huge` and the system agree. `fd` and `offset` as it was mapped with: the
-// file's space is allocated, so that a full file system is kNoSpace here and not a SIGBUS later.
+// Gives the mapping real pages, huge ones where `huge` and the system agree. `fd` and `offset` as it was
+// mapped with: the file's space is allocated, so that a full file system is kNoSpace here and not a SIGBUS
+// later.
 Result<Populated> populate(const Mapping& mapping, int fd, std::uint64_t offset, bool huge);
 
 // Asks for pages of that node from now on, other nodes' when it has none left. 0, or the errno.

@@ -64,10 +64,10 @@ bool Memory::release(Slot* slot) {
   if (--slot->references > 0) return false;
   if (slot->foreign) return true;
   if (slot->offset < send_end_) {
-    send_.free(slot->offset);
+    send_.free({slot->offset, slot->bytes});
     send_freed_ = true;
   } else {
-    (slot->offset < receive_end_ ? receive_ : reserve_).free(slot->offset);
+    (slot->offset < receive_end_ ? receive_ : reserve_).free({slot->offset, slot->bytes});
     receive_freed_ = true;
   }
   slots_.release(slot);
