@@ -1,0 +1,72 @@
+#include "am_protocol/address.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+
+namespace sidecar {
+
+Result<SocketAddress> parse_address(std::string_view text, HostNames names) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == text.npos || colon + 1 == text.size()) {
+    return fail(Errc::kInvalidArgument, "address: not host:port");
+  }
+  std::string_view host = text.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.empty()) return fail(Errc::kInvalidArgument, "address: no host before the port");
+  const std::string port(text.substr(colon + 1));
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV | (names == HostNames::kRefuse ? AI_NUMERICHOST : 0);
+  addrinfo* found = nullptr;
+  const int code = getaddrinfo(std::string(host).c_str(), port.c_str(), &hints, &found);
+  if (code != 0) {
+    return names == HostNames::kRefuse ? fail(Errc::kInvalidArgument, "address: not numeric host:port")
+                                       : fail(Errc::kInvalidArgument, "address: unknown host or port");
+  }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> release(found, freeaddrinfo);
+  SocketAddress address;
+  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+  address.length = found->ai_addrlen;
+  return address;
+}
+
+Name format_address(const sockaddr_storage& address) {
+  char host[INET6_ADDRSTRLEN] = "";
+  std::uint16_t port = 0;
+  std::string text;
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
+    port = ntohs(v4.sin_port);
+    text = host;
+  } else if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
+    port = ntohs(v6.sin6_port);
+    text = std::string("[") + host + "]";
+  }
+  return Name(text + ":" + std::to_string(port));
+}
+
+int listen_errno(const SocketAddress& address) {
+  const int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  const int on = 1;
+  int code = 0;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+      bind(fd, address.get(), address.length) != 0 || listen(fd, 1) != 0) {
+    code = errno;
+  }
+  close(fd);
+  return code;
+}
+
+}  // namespace sidecar

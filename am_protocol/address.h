@@ -1,0 +1,27 @@
+// Socket addresses as text: "127.0.0.1:12000", "[::1]:12000".
+#pragma once
+
+#include <sys/socket.h>
+
+#include <string_view>
+
+#include "core/types.h"
+
+namespace sidecar {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+// kResolve asks the system's resolver, which may block for seconds: not on the loop.
+enum class HostNames : std::uint8_t { kRefuse, kResolve };
+Result<SocketAddress> parse_address(std::string_view text, HostNames names);
+
+Name format_address(const sockaddr_storage& address);
+
+// Why this address cannot be listened at: an errno, or 0 when it could be. UCX tells only that it failed.
+int listen_errno(const SocketAddress& address);
+
+}  // namespace sidecar

@@ -1,0 +1,75 @@
+#include "am_protocol/transport_impl.h"
+
+namespace sidecar {
+
+void UcxTransportImpl::receive(const Incoming& incoming, Bytes into, Token token) {
+  check_thread();
+  Payload* const payload = payloads_.find(incoming.id);
+  CHECK(payload != nullptr && payload->descriptor != nullptr);  // received or discarded before
+  CHECK(into.size() == payload->bytes);
+  void* const descriptor = std::exchange(payload->descriptor, nullptr);
+  payload->token = token;
+  const ucp_worker_h worker = payload->plane->worker();
+  if (!payload->rendezvous) {
+    // UCX 1.13 leaks an eager descriptor that ucp_am_recv_data_nbx is given outside its callback.
+    std::memcpy(into.data(), descriptor, into.size());
+    ucp_am_data_release(worker, descriptor);
+    counters_.eager_bytes_received += into.size();
+    return complete(payload, UCS_OK);
+  }
+  ++counters_.rendezvous_received;
+  counters_.rendezvous_bytes_received += into.size();
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  param.cb.recv_am = on_receive_done;
+  param.user_data = payload;
+  // May complete, and call on_receive_done, before it returns.
+  const ucs_status_ptr_t request = ucp_am_recv_data_nbx(worker, descriptor, into.data(), into.size(), &param);
+  if (request == nullptr) {
+    complete(payload, UCS_OK);
+  } else if (UCS_PTR_IS_ERR(request)) {
+    complete(payload, UCS_PTR_STATUS(request));
+  }
+}
+
+// A rendezvous that is dropped ends well for its sender: the protocol's own answer tells it otherwise.
+void UcxTransportImpl::discard(const Incoming& incoming) {
+  check_thread();
+  Payload* const payload = payloads_.find(incoming.id);
+  CHECK(payload != nullptr && payload->descriptor != nullptr);  // received or discarded before
+  ucp_am_data_release(payload->plane->worker(), payload->descriptor);
+  ++counters_.payloads_discarded;
+  payloads_.release(payload);
+}
+
+void UcxTransportImpl::on_receive_done(void* request, ucs_status_t status, size_t, void* argument) noexcept {
+  auto* const payload = static_cast<Payload*>(argument);
+  ucp_request_free(request);
+  payload->owner->complete(payload, status);
+}
+
+void UcxTransportImpl::complete(Payload* payload, ucs_status_t status) {
+  payload->status = status;
+  received_.push(payload);
+}
+
+bool UcxTransportImpl::take_received() {
+  Payload* payload = received_.take();
+  const bool worked = payload != nullptr;
+  while (payload != nullptr) {
+    Payload* const next = payload->next;
+    const Token token = payload->token;
+    const ucs_status_t status = payload->status;
+    payloads_.release(payload);
+    payload = next;
+    if (token == 0 || closing_down_) continue;
+    if (status == UCS_OK) {
+      events_->on_received(token, {});
+    } else {
+      events_->on_received(token, tl::unexpected(ucx_error(status, "a payload could not be received")));
+    }
+  }
+  return worked;
+}
+
+}  // namespace sidecar

@@ -1,0 +1,212 @@
+#include "am_protocol/plane.h"
+
+#include <utility>
+
+#include "am_protocol/am_ids.h"
+
+namespace sidecar {
+namespace {
+
+// UCX's callback table for an id it does not know is uninitialised memory.
+constexpr unsigned kAmIds = 65536;
+
+}  // namespace
+
+Plane::Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
+             TransportCounters& counters)
+    : kind_(kind),
+      owner_(owner),
+      endpoints_(endpoints),
+      counters_(counters),
+      context_(std::move(opened.context)),
+      worker_(std::move(opened.worker)),
+      fd_(opened.fd),
+      settings_(std::move(opened.settings)) {
+  requests.reserve(64);
+  register_handlers();
+}
+
+// Highest first: the table grows once, and no entry is ever left as it was allocated.
+void Plane::register_handlers() {
+  for (unsigned id = kAmIds; id-- > 0;) {
+    ucp_am_handler_param_t param{};
+    param.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_FLAGS |
+                       UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
+    param.id = id;
+    param.flags = id == kAmId ? UCP_AM_FLAG_PERSISTENT_DATA : 0;  // payloads may be held
+    param.cb = id == kAmId ? on_message : on_unknown;
+    param.arg = this;
+    CHECK(ucp_worker_set_am_recv_handler(worker_.get(), &param) == UCS_OK);
+  }
+}
+
+Status Plane::listen(std::string_view text) {
+  const auto address = parse_address(text, HostNames::kResolve);
+  if (!address) return tl::unexpected(address.error());
+  // Asked beforehand, because UCX only says that it failed, and says it on stderr.
+  const int code = listen_errno(*address);
+  if (code != 0) {
+    return fail(Errc::kIo, code == EADDRINUSE ? "this port is taken by another process" : "cannot listen at this address",
+                kNoRank, static_cast<std::uint64_t>(code));
+  }
+  ucp_listener_params_t params{};
+  params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
+  params.sockaddr = {address->get(), address->length};
+  params.conn_handler = {on_request, this};
+  ucp_listener_h raw = nullptr;
+  ucs_status_t status = ucp_listener_create(worker_.get(), &params, &raw);
+  if (status != UCS_OK) {
+    return fail(Errc::kIo, "cannot listen at this address", kNoRank,
+                static_cast<std::uint64_t>(status == UCS_ERR_BUSY ? EADDRINUSE : EIO));
+  }
+  listener_.reset(raw);
+  ucp_listener_attr_t attributes{};
+  attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
+  status = ucp_listener_query(raw, &attributes);
+  if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX does not tell where it listens"));
+  address_ = format_address(attributes.sockaddr);
+  return {};
+}
+
+Status Plane::open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what) {
+  params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
+  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;  // also what lets descriptors outlive their sender
+  params.err_handler = {on_failure, endpoint};
+  ucp_ep_h ucp = nullptr;
+  const ucs_status_t status = ucp_ep_create(worker_.get(), &params, &ucp);
+  if (status != UCS_OK) return tl::unexpected(ucx_error(status, what));
+  endpoints_.bind(endpoint, ucp);
+  return {};
+}
+
+Status Plane::connect(const SocketAddress& address, Endpoint* endpoint) {
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_SOCK_ADDR | UCP_EP_PARAM_FIELD_FLAGS;
+  params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
+  params.sockaddr = {address.get(), address.length};
+  return open_endpoint(params, endpoint, "cannot connect to this address");
+}
+
+Status Plane::accept(ucp_conn_request_h request, Endpoint* endpoint) {
+  ucp_ep_params_t params{};
+  params.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST;
+  params.conn_request = request;
+  return open_endpoint(params, endpoint, "cannot accept a connection");
+}
+
+void Plane::reject(ucp_conn_request_h request) { ucp_listener_reject(listener_.get(), request); }
+
+// UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an event must
+// not outlive its descriptor: it would hit whichever new connection gets the number, and UCX 1.13 aborts. Hence progress
+// before, while the event still means this endpoint, and after, before anything new is opened; and hence no endpoint is
+// closed while it connects, when its socket has events all the time.
+bool Plane::close(Endpoint* endpoint) {
+  drain();
+  if (failed.contains(endpoint)) failed.remove(endpoint);
+  const ucp_ep_h ucp = endpoint->ucp;
+  endpoints_.unbind(endpoint);
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  param.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  param.cb.send = on_closed;
+  param.user_data = endpoint;
+  const bool closed_now = !UCS_PTR_IS_PTR(ucp_ep_close_nbx(ucp, &param));
+  drain();
+  return closed_now;
+}
+
+void Plane::drain() {
+  CHECK(!in_progress_);
+  in_progress_ = true;
+  ucp_worker_progress(worker_.get());
+  in_progress_ = false;
+}
+
+bool Plane::progress(int budget) {
+  bool worked = false;
+  if (inbox.empty()) {
+    inbox.reset();
+    CHECK(!in_progress_);
+    in_progress_ = true;
+    worked = ucp_worker_progress(worker_.get()) > 0;
+    in_progress_ = false;
+  }
+  return owner_.step(*this, budget) || worked;
+}
+
+// UCX_ERR_BUSY is normal: about every second attempt on shared memory. The loop just progresses again.
+bool Plane::arm() {
+  if (!inbox.empty() || owner_.has_work()) return false;
+  return ucp_worker_arm(worker_.get()) == UCS_OK;
+}
+
+void Plane::stop_listening() {
+  for (ucp_conn_request_h request : requests) reject(request);
+  requests.clear();
+  listener_.reset();
+}
+
+void Plane::abandon() {
+  static_cast<void>(listener_.release());
+  static_cast<void>(worker_.release());
+  static_cast<void>(context_.release());
+}
+
+ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::size_t bytes,
+                            const ucp_am_recv_param_t& param, bool known_id) {
+  const bool rendezvous = (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+  // A rendezvous that we do not take ends at its sender with this; anything else just ends.
+  const ucs_status_t refused = rendezvous ? UCS_ERR_REJECTED : UCS_OK;
+  const Endpoint* const sender =
+      (param.recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0 ? endpoints_.find(param.reply_ep) : nullptr;
+  if (sender == nullptr || inbox.full()) {
+    ++counters_.unknown_senders;
+    return refused;
+  }
+  Arrival arrival;
+  arrival.endpoint = endpoints_.handle_of(sender);
+  arrival.rendezvous = rendezvous;
+  arrival.bytes = bytes;
+  if (!known_id) {
+    arrival.kind = Arrival::Kind::kUnknownId;
+  } else if (header.size() > kHeaderBytesMax || (!rendezvous && bytes > kEagerBytesMax)) {
+    arrival.kind = Arrival::Kind::kOversized;
+  } else if (bytes > 0 && (rendezvous || (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0)) {
+    arrival.descriptor = data;
+  }
+  const bool keep_header = arrival.kind == Arrival::Kind::kMessage;
+  inbox.push(arrival, keep_header ? header : std::span<const std::byte>{});
+  if (arrival.descriptor != nullptr) return UCS_INPROGRESS;  // ours until it is received or released
+  return arrival.kind == Arrival::Kind::kMessage ? UCS_OK : refused;
+}
+
+ucs_status_t Plane::on_message(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
+                               const ucp_am_recv_param_t* param) noexcept {
+  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data, bytes, *param,
+                                             true);
+}
+
+ucs_status_t Plane::on_unknown(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
+                               const ucp_am_recv_param_t* param) noexcept {
+  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data, bytes, *param,
+                                             false);
+}
+
+void Plane::on_request(ucp_conn_request_h request, void* plane) noexcept {
+  static_cast<Plane*>(plane)->requests.push_back(request);
+}
+
+void Plane::on_failure(void* argument, ucp_ep_h ucp, ucs_status_t status) noexcept {
+  auto* const endpoint = static_cast<Endpoint*>(argument);
+  if (endpoint->ucp != ucp || endpoint->failed.linked()) return;  // closed, or known already
+  endpoint->failure = status;
+  endpoint->plane->failed.push_back(endpoint);
+}
+
+void Plane::on_closed(void* request, ucs_status_t, void* argument) noexcept {
+  auto* const endpoint = static_cast<Endpoint*>(argument);
+  endpoint->plane->closed.push_back(endpoint);
+  ucp_request_free(request);
+}
+
+}  // namespace sidecar

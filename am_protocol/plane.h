@@ -1,0 +1,97 @@
+// One UCX context with its worker and perhaps a listener: everything that talks to UCX about connections and arrivals.
+// UCX's callbacks end here and only record; PlaneOwner::step, called after each progress, acts on the records.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "am_protocol/address.h"
+#include "am_protocol/inbox.h"
+#include "am_protocol/link.h"
+#include "am_protocol/settings.h"
+#include "am_protocol/transport.h"
+
+namespace sidecar {
+
+class PlaneOwner {
+ public:
+  // Deals with what the plane has recorded: at most about `budget` arrivals. True: something was done or is left.
+  virtual bool step(Plane& plane, int budget) = 0;
+  // Something waits for the next step: no sleep now.
+  [[nodiscard]] virtual bool has_work() const = 0;
+
+ protected:
+  ~PlaneOwner() = default;
+};
+
+class Plane final : public EventSource {
+ public:
+  Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints, TransportCounters& counters);
+  ~Plane() override = default;  // everything on it must be closed and completed
+  Plane(const Plane&) = delete;
+  Plane& operator=(const Plane&) = delete;
+
+  // Every active-message id gets a handler, then the port opens.
+  Status listen(std::string_view address);
+
+  // Both bind `endpoint`; on failure it stays unbound.
+  Status connect(const SocketAddress& address, Endpoint* endpoint);
+  Status accept(ucp_conn_request_h request, Endpoint* endpoint);
+  void reject(ucp_conn_request_h request);
+  // Forced: what is under way on it completes with an error, in a later progress. False: a callback will come
+  // (`closed` gets the endpoint). May record more of everything. Not for an endpoint that is still connecting.
+  bool close(Endpoint* endpoint);
+
+  // EventSource
+  int fd() override { return fd_; }
+  bool progress(int budget) override;
+  bool arm() override;
+
+  // Progress without acting on anything.
+  void drain();
+  void stop_listening();
+  // UCX still holds something of ours and will not give it back: destroying it would end the process.
+  void abandon();
+
+  [[nodiscard]] PlaneKind kind() const { return kind_; }
+  [[nodiscard]] bool local() const { return kind_ == PlaneKind::kLocal; }
+  [[nodiscard]] ucp_worker_h worker() const { return worker_.get(); }
+  [[nodiscard]] Name address() const { return address_; }
+  [[nodiscard]] const std::string& settings() const { return settings_; }
+  // UCX is running our callbacks: nothing may be sent or closed.
+  [[nodiscard]] bool in_progress() const { return in_progress_; }
+
+  // Records of UCX's callbacks.
+  Inbox inbox;
+  std::vector<ucp_conn_request_h> requests;
+  List<Endpoint, &Endpoint::failed> failed;
+  std::vector<Endpoint*> closed;
+
+ private:
+  Status open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what);
+  void register_handlers();
+  ucs_status_t arrived(std::span<const std::byte> header, void* data, std::size_t bytes,
+                       const ucp_am_recv_param_t& param, bool known_id);
+
+  static ucs_status_t on_message(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
+                                 const ucp_am_recv_param_t* param) noexcept;
+  static ucs_status_t on_unknown(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
+                                 const ucp_am_recv_param_t* param) noexcept;
+  static void on_request(ucp_conn_request_h request, void* plane) noexcept;
+  static void on_failure(void* endpoint, ucp_ep_h ucp, ucs_status_t status) noexcept;
+  static void on_closed(void* request, ucs_status_t status, void* endpoint) noexcept;
+
+  PlaneKind kind_;
+  PlaneOwner& owner_;
+  EndpointTable& endpoints_;
+  TransportCounters& counters_;
+  UcxContext context_;  // in this order: the listener goes first
+  UcxWorker worker_;
+  UcxListener listener_;
+  int fd_;
+  std::string settings_;
+  Name address_;
+  bool in_progress_ = false;
+};
+
+}  // namespace sidecar

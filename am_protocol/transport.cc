@@ -1,0 +1,167 @@
+#include <ucp/api/ucp_version.h>
+
+#include "am_protocol/cma.h"
+#include "am_protocol/transport_impl.h"
+#include "core/log.h"
+
+namespace sidecar {
+namespace {
+
+constexpr TimeNs kShutDownNs = 5 * kSecond;
+
+}  // namespace
+
+std::string ucx_version() {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  ucp_get_version(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& options, Loop& loop) {
+  auto transport = std::make_unique<UcxTransportImpl>(options, loop);
+  const Status opened = transport->open();
+  if (!opened) return tl::unexpected(opened.error());
+  return transport;
+}
+
+Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& options, Loop& loop, Events& events) {
+  auto transport = create(options, loop);
+  if (transport) (*transport)->set_events(events);
+  return transport;
+}
+
+UcxTransportImpl::UcxTransportImpl(const UcxOptions& options, Loop& loop) : options_(options), loop_(loop) {
+  loop_.add_source(&deadlines_);
+}
+
+Status UcxTransportImpl::open() {
+  check_thread();
+  CHECK(options_.local || options_.net);
+  cma_ = options_.local && options_.cma && cma_works();
+  if (options_.local) {
+    if (const Status status = open_plane_at(PlaneKind::kLocal, options_.local_listen); !status) return status;
+  }
+  if (options_.net) {
+    if (const Status status = open_plane_at(PlaneKind::kNet, options_.net_listen); !status) return status;
+  }
+  return {};
+}
+
+Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
+  auto opened = open_plane(kind, cma_);
+  if (!opened) return tl::unexpected(opened.error());
+  auto plane = std::make_unique<Plane>(kind, std::move(*opened), static_cast<PlaneOwner&>(*this), endpoints_, counters_);
+  if (!listen.empty()) {
+    if (const Status status = plane->listen(listen); !status) return status;
+  }
+  loop_.add_source(plane.get());
+  (kind == PlaneKind::kLocal ? local_ : net_) = std::move(plane);
+  return {};
+}
+
+std::string UcxTransportImpl::describe() const {
+  std::string text = "UCX " + ucx_version();
+  for (const Plane* plane : {local_.get(), net_.get()}) {
+    if (plane == nullptr) continue;
+    text.append("\n").append(plane_name(plane->kind())).append(": ").append(plane->settings());
+    if (!plane->address().empty()) text.append(", listens at ").append(plane->address().view());
+    if (plane->local()) text.append(cma_ ? ", CMA works" : ", without CMA");
+  }
+  return text;
+}
+
+void UcxTransportImpl::check_thread() const {
+  CHECK_ON_LOOP(loop_);
+  // Nothing is sent, received or closed from inside UCX: it would overtake what is queued, or free what UCX still uses.
+  CHECK(local_ == nullptr || !local_->in_progress());
+  CHECK(net_ == nullptr || !net_->in_progress());
+}
+
+// Arrivals before failures: what a process said before it died still counts.
+bool UcxTransportImpl::step(Plane& plane, int budget) {
+  CHECK(events_ != nullptr);
+  bool worked = false;
+  for (std::size_t i = 0; i < plane.requests.size(); ++i) {
+    accept(plane, plane.requests[i]);
+    worked = true;
+  }
+  plane.requests.clear();
+  worked |= take_arrivals(plane, budget);
+  worked |= take_failures(plane);
+  worked |= take_closed(plane);
+  worked |= take_received();
+  worked |= take_sent();
+  return worked || !plane.inbox.empty() || has_work();
+}
+
+bool UcxTransportImpl::has_work() const { return !sent_.empty() || !received_.empty() || !broken_.empty(); }
+
+UcxTransportImpl::~UcxTransportImpl() {
+  shut_down();
+  for (Plane* plane : {local_.get(), net_.get()}) {
+    if (plane != nullptr) loop_.remove_source(plane);
+  }
+  loop_.remove_source(&deadlines_);
+}
+
+// Everything is closed by force and UCX asked for progress until it has given back every request: a worker that is
+// destroyed earlier ends the process.
+void UcxTransportImpl::shut_down() {
+  check_thread();
+  closing_down_ = true;
+  const std::array<Plane*, 2> planes{local_.get(), net_.get()};
+  const auto progress_all = [&] {
+    for (Plane* plane : planes) {
+      if (plane != nullptr) plane->drain();
+    }
+  };
+  bool lingering = false;
+  links_.for_each([&](Link& link) { lingering |= link.said_goodbye; });
+  const TimeNs begin = Loop::now_ns();
+  while (lingering && Loop::now_ns() - begin < kGoodbyeLingerNs / 4) progress_all();
+
+  for (Plane* plane : planes) {
+    if (plane != nullptr) plane->stop_listening();
+  }
+  while (!broken_.empty()) broken_.pop_front();
+  links_.for_each([&](Link& link) { drop_link(link); });
+  endpoints_.for_each([&](Endpoint& endpoint) {
+    if (endpoint.state != Endpoint::State::kClosing) close_endpoint(endpoint);
+  });
+  do {
+    for (Plane* plane : planes) {
+      if (plane == nullptr) continue;
+      while (!plane->inbox.empty()) release(*plane, plane->inbox.pop());
+      plane->inbox.reset();
+    }
+    payloads_.for_each([&](Payload& payload) {
+      if (payload.descriptor == nullptr) return;
+      ucp_am_data_release(payload.plane->worker(), payload.descriptor);
+      payloads_.release(&payload);
+    });
+    progress_all();
+    for (Plane* plane : planes) {
+      if (plane != nullptr) take_closed(*plane);
+    }
+    take_received();
+    take_sent();
+  } while (!quiet() && Loop::now_ns() - begin < kShutDownNs);
+  if (quiet()) return;
+  LOG_ERROR("UCX keeps {} sends and {} receives of closed connections: left as they are", sends_.size(),
+            payloads_.size());
+  for (Plane* plane : planes) {
+    if (plane != nullptr) plane->abandon();
+  }
+  static_cast<void>(pools_.release());
+}
+
+bool UcxTransportImpl::quiet() const {
+  for (const Plane* plane : {local_.get(), net_.get()}) {
+    if (plane != nullptr && (!plane->inbox.empty() || !plane->closed.empty())) return false;
+  }
+  return sends_.empty() && payloads_.empty() && endpoints_.size() == 0;
+}
+
+}  // namespace sidecar
