@@ -1,0 +1,332 @@
+#include "sidecar/client.h"
+
+#include <utility>
+
+#include "client/arguments.h"
+#include "client/pack.h"
+#include "client/runtime.h"
+#include "core/log.h"
+
+namespace sidecar {
+
+using client_internal::failure_of;
+using client_internal::Op;
+using client_internal::OpKind;
+using client_internal::PrivateBytes;
+using client_internal::Runtime;
+using client_internal::SlotContent;
+using client_internal::StatePtr;
+
+namespace {
+
+template <class T>
+StatePtr<T> state_of(const std::shared_ptr<Runtime>& runtime, RequestId request) {
+  return std::make_shared<detail::State<T>>(runtime, request);
+}
+
+// A call that is over before it began.
+template <class T>
+Future<T> ready(Expected<T> value) {
+  auto state = std::make_shared<detail::State<T>>(std::weak_ptr<detail::Driver>(), 0);
+  state->set(std::move(value));
+  return Future<T>(std::move(state));
+}
+
+SendHandle refused(const Failure& failure) { return {ready<void>(failure), ready<void>(failure)}; }
+
+Failure not_connected() { return {Errc::kUnavailable, kNoRank, "the client is not connected"}; }
+
+template <class T>
+std::unique_ptr<Op> make_op(const std::shared_ptr<Runtime>& runtime, OpKind kind,
+                            std::chrono::nanoseconds deadline, Future<T>* future) {
+  auto op = std::make_unique<Op>();
+  op->kind = kind;
+  op->request = runtime->next_request();
+  op->timeout_ns = client_internal::timeout_ns_of(deadline, runtime->options().deadline);
+  StatePtr<T> state = state_of<T>(runtime, op->request);
+  op->result = state;
+  *future = Future<T>(std::move(state));
+  return op;
+}
+
+// What a send has worked out before it starts.
+struct Parcel {
+  Source source = Source::kPayload;
+  ConstBytes bytes{};                   // inline or payload
+  std::shared_ptr<const void> owner{};  // of `bytes`, when they are not the caller's
+  std::uint64_t slot = 0;
+};
+
+SendHandle start_send(const std::shared_ptr<Runtime>& runtime, const ChunkMeta& meta, const Destinations& to,
+                      Parcel parcel, std::chrono::nanoseconds deadline) {
+  SendHandle handle;
+  std::unique_ptr<Op> op = make_op<void>(runtime, OpKind::kSend, deadline, &handle.delivered);
+  op->captured = state_of<void>(runtime, op->request);
+  handle.captured = Future<void>(op->captured);
+  op->payload_owner = std::move(parcel.owner);
+  auto message = std::make_unique<Message>(std::in_place_type<Send>);
+  Send& send = std::get<Send>(*message);
+  send.request = op->request;
+  send.meta = meta;
+  send.destinations = to;
+  send.source = parcel.source;
+  send.timeout_ns = op->timeout_ns;
+  ConstBytes payload;
+  if (parcel.source == Source::kInline) {
+    send.inline_bytes = static_cast<std::uint32_t>(parcel.bytes.size());
+    std::copy(parcel.bytes.begin(), parcel.bytes.end(), send.inline_data.begin());
+  } else if (parcel.source == Source::kSlot) {
+    send.slot = op->slot = parcel.slot;
+    op->has_slot = true;
+  } else {
+    payload = parcel.bytes;
+  }
+  runtime->submit(std::move(op), std::move(message), payload);
+  return handle;
+}
+
+ConstBytes bytes_at(const void* data, std::uint64_t bytes) {
+  return {static_cast<const std::byte*>(data), bytes};
+}
+
+client_internal::Position position_of(ChunkIndex chunk, ChunkIndex num_chunks, const SendOptions& options) {
+  return {chunk, num_chunks, options.stream};
+}
+
+// Contiguous bytes of a tensor, a packed copy where it is strided.
+Result<Parcel> parcel_of(const Tensor& tensor, std::uint64_t bytes) {
+  if (bytes == 0) return Parcel{Source::kInline};
+  if (tensor.data == nullptr) return fail(Errc::kInvalidArgument, "data: null");
+  if (tensor.strides.empty()) return Parcel{Source::kPayload, bytes_at(tensor.data, bytes)};
+  if (tensor.strides.size() != tensor.shape.size()) {
+    return fail(Errc::kInvalidArgument, "strides: not as many as dimensions", kNoRank, tensor.strides.size(),
+                tensor.shape.size());
+  }
+  if (client_internal::is_contiguous(tensor.shape, tensor.strides)) {
+    return Parcel{Source::kPayload, bytes_at(tensor.data, bytes)};
+  }
+  LOG_WARN_LIMITED("a tensor that is not contiguous is copied before it is sent ({} bytes)", bytes);
+  auto packed = std::make_shared<PrivateBytes>(bytes);
+  client_internal::pack(static_cast<const std::byte*>(tensor.data), dtype_bytes(tensor.dtype), tensor.shape,
+                        tensor.strides, packed->data());
+  const ConstBytes at{packed->data(), bytes};
+  return Parcel{Source::kPayload, at, std::move(packed)};
+}
+
+}  // namespace
+
+inline namespace api {
+
+Client::Client(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runtime)) {}
+Client::Client(Client&&) noexcept = default;
+Client::~Client() { close(); }
+
+Client& Client::operator=(Client&& other) noexcept {
+  if (this != &other) {
+    close();
+    runtime_ = std::move(other.runtime_);
+  }
+  return *this;
+}
+
+Expected<Client> Client::connect(ClientOptions options) {
+  set_default_log_level(LogLevel::kWarn);  // a library speaks up only when something is wrong
+  Expected<std::shared_ptr<Runtime>> runtime = Runtime::open(options);
+  if (!runtime) return runtime.error();
+  return Client(std::move(*runtime));
+}
+
+void Client::close() {
+  if (runtime_ == nullptr) return;
+  runtime_->close();
+  runtime_ = nullptr;
+}
+
+// --- send
+// ---------------------------------------------------------------------------------------------------------------
+
+SendHandle Client::send_async(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,
+                              ChunkIndex num_chunks, const SendOptions& options) {
+  if (runtime_ == nullptr) return refused(not_connected());
+  const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), tensor.dtype,
+                                                 tensor.shape, options.unit_bytes);
+  if (!meta) return refused(failure_of(meta.error()));
+  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  if (!destinations) return refused(failure_of(destinations.error()));
+  auto parcel = parcel_of(tensor, meta->bytes);
+  if (!parcel) return refused(failure_of(parcel.error()));
+  return start_send(runtime_, *meta, *destinations, std::move(*parcel), options.deadline);
+}
+
+SendHandle Client::send_async(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk,
+                              ChunkIndex num_chunks, const SendOptions& options) {
+  if (runtime_ == nullptr) return refused(not_connected());
+  const auto meta =
+      client_internal::object_meta(id, position_of(chunk, num_chunks, options), object, options.unit_bytes);
+  if (!meta) return refused(failure_of(meta.error()));
+  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  if (!destinations) return refused(failure_of(destinations.error()));
+  if (object.data == nullptr && object.bytes > 0) {
+    return refused({Errc::kInvalidArgument, kNoRank, "data: null"});
+  }
+  const Source source = object.bytes <= kInlineBytesMax ? Source::kInline : Source::kPayload;
+  return start_send(runtime_, *meta, *destinations, {source, bytes_at(object.data, object.bytes)},
+                    options.deadline);
+}
+
+SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups& to, ChunkIndex chunk,
+                              ChunkIndex num_chunks, const SendOptions& options) {
+  if (runtime_ == nullptr) return refused(not_connected());
+  if (!buffer.valid()) return refused({Errc::kInvalidArgument, kNoRank, "buffer: empty, or sent already"});
+  const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), buffer.dtype(),
+                                                 buffer.shape(), options.unit_bytes);
+  if (!meta) return refused(failure_of(meta.error()));
+  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  if (!destinations) return refused(failure_of(destinations.error()));
+  const std::shared_ptr<Buffer::Content> content = std::exchange(buffer, Buffer()).content();
+  Parcel parcel;
+  auto* const in_arena = dynamic_cast<SlotContent*>(content.get());
+  if (in_arena != nullptr && in_arena->keeper == runtime_) {
+    parcel.source = Source::kSlot;
+    parcel.slot = in_arena->slot;
+    in_arena->granted = false;  // the sidecar's from now on
+  } else if (content->bytes == 0) {
+    parcel.source = Source::kInline;
+  } else {  // private memory, or another connection's
+    parcel.bytes = {content->data, content->bytes};
+    parcel.owner = content;
+  }
+  return start_send(runtime_, *meta, *destinations, std::move(parcel), options.deadline);
+}
+
+Expected<void> Client::send(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,
+                            ChunkIndex num_chunks, const SendOptions& options) {
+  return send_async(tensor, id, to, chunk, num_chunks, options).delivered.get();
+}
+
+Expected<void> Client::send(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk,
+                            ChunkIndex num_chunks, const SendOptions& options) {
+  return send_async(object, id, to, chunk, num_chunks, options).delivered.get();
+}
+
+Expected<void> Client::send(Buffer&& buffer, std::string_view id, const Groups& to, ChunkIndex chunk,
+                            ChunkIndex num_chunks, const SendOptions& options) {
+  return send_async(std::move(buffer), id, to, chunk, num_chunks, options).delivered.get();
+}
+
+// --- everything else
+// ----------------------------------------------------------------------------------------------------
+
+Future<Buffer> Client::allocate_async(std::vector<std::uint64_t> shape, Dtype dtype,
+                                      std::chrono::nanoseconds deadline) {
+  if (runtime_ == nullptr) return ready<Buffer>(not_connected());
+  // The same checks as for sending it, under some id.
+  const auto meta = client_internal::tensor_meta("id", {}, dtype, shape, 0);
+  if (!meta) return ready<Buffer>(failure_of(meta.error()));
+  if (meta->bytes == 0 || !runtime_->maps_arena()) {
+    return ready<Buffer>(client_internal::Session::private_buffer(dtype, std::move(shape), meta->bytes));
+  }
+  Future<Buffer> future;
+  std::unique_ptr<Op> op = make_op<Buffer>(runtime_, OpKind::kAllocate, deadline, &future);
+  op->wanted = std::make_shared<Buffer::Content>();
+  op->wanted->bytes = meta->bytes;
+  op->wanted->dtype = dtype;
+  op->wanted->shape = std::move(shape);
+  auto message = std::make_unique<Message>(std::in_place_type<Allocate>);
+  Allocate& allocate = std::get<Allocate>(*message);
+  allocate.request = op->request;
+  allocate.bytes = meta->bytes;
+  allocate.timeout_ns = op->timeout_ns;
+  runtime_->submit(std::move(op), std::move(message), {});
+  return future;
+}
+
+Expected<Buffer> Client::allocate(std::vector<std::uint64_t> shape, Dtype dtype,
+                                  std::chrono::nanoseconds deadline) {
+  return allocate_async(std::move(shape), dtype, deadline).get();
+}
+
+Future<void> Client::close_stream_async(std::string_view id, ChunkIndex num_chunks, const Groups& to,
+                                        std::chrono::nanoseconds deadline) {
+  if (runtime_ == nullptr) return ready<void>(not_connected());
+  const auto data_id = client_internal::data_id_of(id);
+  if (!data_id) return ready<void>(failure_of(data_id.error()));
+  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  if (!destinations) return ready<void>(failure_of(destinations.error()));
+  Future<void> future;
+  std::unique_ptr<Op> op = make_op<void>(runtime_, OpKind::kPlain, deadline, &future);
+  auto message = std::make_unique<Message>(std::in_place_type<CloseStream>);
+  CloseStream& close = std::get<CloseStream>(*message);
+  close.request = op->request;
+  close.id = *data_id;
+  close.num_chunks = num_chunks;
+  close.destinations = *destinations;
+  close.timeout_ns = op->timeout_ns;
+  runtime_->submit(std::move(op), std::move(message), {});
+  return future;
+}
+
+Expected<void> Client::close_stream(std::string_view id, ChunkIndex num_chunks, const Groups& to,
+                                    std::chrono::nanoseconds deadline) {
+  return close_stream_async(id, num_chunks, to, deadline).get();
+}
+
+Future<View> Client::recv_async(std::string_view id, ChunkIndex chunk, std::chrono::nanoseconds deadline) {
+  if (runtime_ == nullptr) return ready<View>(not_connected());
+  const auto data_id = client_internal::data_id_of(id);
+  if (!data_id) return ready<View>(failure_of(data_id.error()));
+  Future<View> future;
+  std::unique_ptr<Op> op = make_op<View>(runtime_, OpKind::kRecv, deadline, &future);
+  op->id = *data_id;
+  op->chunk = chunk;
+  op->by_value = !runtime_->maps_arena();
+  auto message = std::make_unique<Message>(std::in_place_type<Recv>);
+  Recv& recv = std::get<Recv>(*message);
+  recv.request = op->request;
+  recv.id = *data_id;
+  recv.chunk = chunk;
+  recv.timeout_ns = op->timeout_ns;
+  recv.by_value = op->by_value;
+  runtime_->submit(std::move(op), std::move(message), {});
+  return future;
+}
+
+Expected<View> Client::recv(std::string_view id, ChunkIndex chunk, std::chrono::nanoseconds deadline) {
+  return recv_async(id, chunk, deadline).get();
+}
+
+Future<void> Client::mark_done_async(std::string_view id, ChunkIndex chunk) {
+  if (runtime_ == nullptr) return ready<void>(not_connected());
+  const auto data_id = client_internal::data_id_of(id);
+  if (!data_id) return ready<void>(failure_of(data_id.error()));
+  Future<void> future;
+  std::unique_ptr<Op> op = make_op<void>(runtime_, OpKind::kPlain, kDefaultDeadline, &future);
+  auto message = std::make_unique<Message>(std::in_place_type<MarkDone>);
+  MarkDone& done = std::get<MarkDone>(*message);
+  done.request = op->request;
+  done.id = *data_id;
+  done.chunk = chunk;
+  runtime_->submit(std::move(op), std::move(message), {});
+  return future;
+}
+
+Expected<void> Client::mark_done(std::string_view id, ChunkIndex chunk) {
+  return mark_done_async(id, chunk).get();
+}
+
+int Client::fd() const { return runtime_ == nullptr ? -1 : runtime_->fd(); }
+
+std::chrono::nanoseconds Client::poll_within() const {
+  return runtime_ == nullptr ? kForever : runtime_->poll_within();
+}
+
+void Client::poll(std::chrono::nanoseconds wait_max) {
+  if (const std::shared_ptr<Runtime> runtime = runtime_; runtime != nullptr) runtime->poll(wait_max);
+}
+
+bool Client::connected() const { return runtime_ != nullptr && runtime_->connected(); }
+Rank Client::rank() const { return runtime_ == nullptr ? kNoRank : runtime_->rank(); }
+bool Client::shares_memory() const { return runtime_ != nullptr && runtime_->maps_arena(); }
+
+}  // namespace api
+}  // namespace sidecar

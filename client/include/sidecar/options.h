@@ -1,0 +1,56 @@
+// Settings of a client.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "sidecar/data.h"
+
+namespace sidecar {
+inline namespace api {
+
+// Who makes progress.
+enum class Progress : std::uint8_t {
+  kThread,  // a thread of the client's own; any number of the caller's threads may share the client
+  kCaller,  // the caller, by waiting and by Client::poll(); everything from one thread. The fastest way to
+            // one answer
+};
+
+// What the thread that makes progress does while there is nothing to do.
+enum class Polling : std::uint8_t {
+  kEvent,     // sleeps at once
+  kAdaptive,  // looks again for a short while after traffic, then sleeps
+  kBusy,      // never sleeps: one core for the lowest latency
+};
+
+struct ClientOptions {
+  Rank rank = kNoRank;    // the caller's sidecar; kNoRank: the group's smallest rank, or 0 without a group
+  Group group{};          // all ranks of the caller's group; empty: just `rank`
+  std::string address{};  // host:port of the sidecar's gRPC server; empty: 127.0.0.1:(10000 + leader's rank)
+  std::uint64_t send_unit_bytes =
+      0;  // hint: bytes of one unit (hidden size * dtype size) of what this client sends
+  std::uint64_t recv_unit_bytes = 0;  // and of what it receives; 0: no idea
+  std::string node{};                 // may only veto sharing memory; empty: the machine's host name
+  Progress progress = Progress::kThread;
+  Polling polling = Polling::kAdaptive;
+  std::chrono::nanoseconds deadline =
+      std::chrono::seconds(600);  // of each call that names none; kForever must be asked for
+  std::chrono::nanoseconds connect_deadline =
+      std::chrono::seconds(30);  // a sidecar that is just starting is waited for
+  // How long after a call's deadline the client waits for the sidecar's own verdict. Only a sidecar that
+  // hangs needs it.
+  std::chrono::nanoseconds grace = std::chrono::seconds(2);
+  bool map_arenas = true;  // false: never share memory, have all bytes sent (for tests and odd containers)
+  bool writable_views = false;  // see View::writable_data
+
+  // Warnings go to standard error; SIDECAR_LOG (debug, info, warn, error, off) sets how much.
+
+  // The defaults with SIDECAR_RANK, SIDECAR_GROUP (ranks with commas), SIDECAR_ADDRESS, SIDECAR_NODE,
+  // SIDECAR_POLL (event, adaptive, busy), SIDECAR_SEND_UNIT_BYTES and SIDECAR_RECV_UNIT_BYTES applied. Fails
+  // naming the variable.
+  static Expected<ClientOptions> from_env();
+};
+
+}  // namespace api
+}  // namespace sidecar

@@ -1,0 +1,101 @@
+// What this client asks of the control plane. The only file of the client that knows gRPC; everything here
+// blocks, for a bounded time, and belongs on no loop.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/messages.h"
+#include "sidecar/failure.h"
+
+namespace sidecar::client_internal {
+
+struct RegisterInput {
+  std::string address;  // host:port of the sidecar's gRPC server
+  InstanceId instance = 0;
+  Rank rank = kNoRank;
+  std::vector<Rank> group;
+  std::uint64_t send_unit_bytes = 0;
+  std::uint64_t recv_unit_bytes = 0;
+  std::string node;
+  std::string ucx_version;
+};
+
+struct Registered {
+  std::string address;  // where it was registered: the leader's
+  Rank leader = kNoRank;
+  InstanceId sidecar = 0;
+  std::string ticket;
+  std::string node;
+  ArenaInfo arena;
+  std::string net_address;
+  std::string local_address;  // empty: no shared memory
+};
+
+// Waits for a sidecar that is not up yet.
+Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline);
+void unregister_client(const Registered& registered, InstanceId instance);
+
+// The node's name when none is configured: the machine's host name.
+std::string host_name();
+
+// --- for operators
+// ---------------------------------------------------------------------------------------------------
+
+struct MemoryRow {
+  std::string name;
+  std::uint64_t bytes = 0;
+  std::uint64_t used_bytes = 0;
+  std::uint64_t runs = 0;      // chunks that lie there
+  std::uint64_t failures = 0;  // times that there was no room
+};
+
+struct SidecarStatus {
+  Rank rank = kNoRank;
+  std::uint64_t instance = 0;
+  std::string node;
+  bool draining = false;
+  double uptime_seconds = 0;
+  std::string version;
+  std::string ucx_version;
+  std::string arena_kind;
+  std::string arena_path;
+  std::uint64_t arena_bytes = 0;
+  bool memory_pressure = false;
+  std::vector<MemoryRow> memory;
+  std::vector<std::pair<std::string, std::uint64_t>> now;       // what is held or under way
+  std::vector<std::pair<std::string, std::uint64_t>> counters;  // since the start
+};
+
+struct ChunkLine {
+  std::string id;
+  ChunkIndex chunk = 0;
+  ChunkIndex num_chunks = 0;  // 0: not known yet
+  std::uint64_t bytes = 0;
+  std::string state;
+  Rank producer = kNoRank;
+  std::uint32_t holders = 0;
+  std::uint32_t waiters = 0;
+};
+
+struct PeerLine {
+  Rank rank = kNoRank;
+  std::uint64_t instance = 0;
+  std::string state;
+  std::string path;        // "shared memory" or "network"
+  std::string transports;  // UCX's names
+  std::string address;
+  std::uint64_t queued = 0;
+  std::uint64_t unacknowledged = 0;
+  std::uint64_t lent = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t bytes_mapped = 0;
+};
+
+Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline);
+Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chrono::nanoseconds deadline);
+Expected<std::vector<PeerLine>> ask_peers(const std::string& address, std::chrono::nanoseconds deadline);
+
+}  // namespace sidecar::client_internal

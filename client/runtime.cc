@@ -1,0 +1,245 @@
+#include "client/runtime.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "core/log.h"
+
+namespace sidecar::client_internal {
+namespace {
+
+InstanceId random_instance() {
+  std::random_device device;
+  InstanceId instance = 0;
+  while (instance == 0) instance = (InstanceId{device()} << 32) | device();
+  return instance;
+}
+
+std::string default_address(Rank leader) { return "127.0.0.1:" + std::to_string(10000 + leader); }
+
+// Signals are the application's business, on its own threads.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+void fail_op(Op& op, const Failure& failure) {
+  if (op.captured != nullptr) op.captured->set(failure);
+  std::visit([&](auto& state) { state->set(failure); }, op.result);
+}
+
+}  // namespace
+
+Runtime::Runtime(const ClientOptions& options, Registered registered, InstanceId instance)
+    : options_(options), registered_(std::move(registered)), instance_(instance) {}
+
+Runtime::~Runtime() {
+  if (unregister_) unregister_client(registered_, instance_);
+}
+
+Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
+  ClientOptions options = given;
+  if (options.rank == kNoRank) {
+    options.rank = options.group.empty() ? 0 : *std::min_element(options.group.begin(), options.group.end());
+  }
+  if (options.rank < 0) return Failure{Errc::kInvalidArgument, kNoRank, "rank: negative"};
+  if (options.group.empty()) options.group = {options.rank};
+  if (std::find(options.group.begin(), options.group.end(), options.rank) == options.group.end()) {
+    return Failure{Errc::kInvalidArgument, options.rank, "group: does not contain the rank"};
+  }
+  RegisterInput input;
+  input.address = options.address;
+  if (input.address.empty()) {
+    input.address = default_address(*std::min_element(options.group.begin(), options.group.end()));
+  }
+  input.instance = random_instance();
+  input.rank = options.rank;
+  input.group = options.group;
+  input.send_unit_bytes = options.send_unit_bytes;
+  input.recv_unit_bytes = options.recv_unit_bytes;
+  input.node = options.node.empty() ? host_name() : options.node;
+  input.ucx_version = ucx_version();
+  Expected<Registered> registered = register_client(input, options.connect_deadline);
+  if (!registered) return registered.error();
+
+  const std::shared_ptr<Runtime> runtime(new Runtime(options, std::move(*registered), input.instance),
+                                         &Runtime::dispose);
+  Failure failure;
+  if (options.progress == Progress::kCaller) {
+    failure = runtime->set_up();
+  } else {
+    std::promise<Failure> opened;
+    {
+      const SignalsBlocked blocked;
+      runtime->thread_ = std::thread([&opened, self = runtime.get()] { self->run_thread(&opened); });
+    }
+    failure = opened.get_future().get();
+  }
+  if (failure.code != Errc::kOk) return failure;
+  return runtime;
+}
+
+void Runtime::run_thread(std::promise<Failure>* opened) {
+  pthread_setname_np(pthread_self(), "sidecar-client");
+  const Failure failure = set_up();
+  if (failure.code == Errc::kOk) mailbox_ = std::make_unique<Mailbox>(loop_.get());
+  opened->set_value(failure);
+  if (failure.code == Errc::kOk) loop_->run();
+  tear_down();
+  if (dispose_self_) delete this;
+}
+
+// The last reference is gone: nobody else can reach this object, except our own thread.
+void Runtime::dispose(Runtime* runtime) {
+  runtime->closing_ = true;
+  if (runtime->options_.progress == Progress::kCaller) {
+    runtime->tear_down();
+  } else if (runtime->thread_.joinable()) {
+    if (runtime->thread_.get_id() == std::this_thread::get_id()) {
+      runtime->dispose_self_ = true;
+      runtime->thread_.detach();
+      runtime->loop_->stop();
+      return;
+    }
+    // Nothing is posted after this, so there is room; without a mailbox the thread has ended already.
+    while (runtime->mailbox_ != nullptr && !runtime->mailbox_->post([runtime] { runtime->loop_->stop(); })) {
+      std::this_thread::yield();
+    }
+    runtime->thread_.join();
+  }
+  delete runtime;
+}
+
+// --- calls
+// ------------------------------------------------------------------------------------------------------------
+
+void Runtime::submit(std::unique_ptr<Op> op, std::unique_ptr<Message> message, ConstBytes payload) {
+  if (closing_) {
+    fail_op(*op, {Errc::kUnavailable, rank(), "the client was closed"});
+    return;
+  }
+  hand_over({std::move(op), std::move(message), payload, 0});
+}
+
+void Runtime::cancel(std::uint64_t request) { hand_over({nullptr, nullptr, {}, request}); }
+
+void Runtime::hand_over(Submission submission) {
+  if (driven_by_caller() || loop_->on_loop_thread()) {
+    start(submission);
+    loop_->kick();
+    return;
+  }
+  bool wake;
+  {
+    const std::lock_guard lock(mutex_);
+    wake = submissions_.empty();
+    submissions_.push_back(std::move(submission));
+  }
+  if (wake) CHECK(mailbox_->post([this] { take_submissions(); }));  // at most one of these is in it
+}
+
+void Runtime::take_submissions() {
+  std::vector<Submission> taken;
+  {
+    const std::lock_guard lock(mutex_);
+    taken.swap(submissions_);
+  }
+  for (Submission& submission : taken) start(submission);
+}
+
+void Runtime::start(Submission& submission) {
+  if (submission.op == nullptr) {
+    session_->cancel(submission.cancel);
+  } else {
+    session_->start(std::move(submission.op), *submission.message, submission.payload);
+  }
+}
+
+void Runtime::close() {
+  if (closing_.exchange(true)) return;
+  if (driven_by_caller()) {
+    if (in_step_) {
+      close_wanted_ = true;  // not under the feet of whoever runs the callback
+    } else {
+      end_calls();
+      drive_until(Loop::now_ns() + kSecond, [this] { return session_->under_way() == 0; });
+    }
+  } else if (loop_->on_loop_thread()) {
+    CHECK(mailbox_->post([this] { end_calls(); }));
+  } else {
+    CHECK(mailbox_->post([this] {
+      take_submissions();
+      end_calls();
+    }));
+  }
+}
+
+void Runtime::end_calls() { session_->end_all({Errc::kCancelled, rank(), "the client was closed"}); }
+
+// Batched: the first one wakes the loop, and all that gather until it has woken go together.
+void Runtime::gave_up(std::size_t pending) {
+  if (driven_by_caller()) {
+    if (pending >= ReleaseQueue::kFlushAt && !in_step_) session_->step();
+    loop_->kick();
+  } else if (loop_->on_loop_thread()) {
+    loop_->kick();
+  } else if (pending == 1) {
+    CHECK(mailbox_->post([] {}));
+  }
+}
+
+// --- progress by the caller
+// ---------------------------------------------------------------------------------------------
+
+bool Runtime::may_wait() const { return driven_by_caller() ? !in_step_ : !loop_->on_loop_thread(); }
+
+void Runtime::step(Wait wait) {
+  in_step_ = true;
+  loop_->run_once(wait);
+  in_step_ = false;
+  if (std::exchange(close_wanted_, false)) end_calls();
+}
+
+void Runtime::drive(std::chrono::nanoseconds wait_max) {
+  if (!may_wait()) return;
+  const TimeNs now = Loop::now_ns();
+  const auto wait = static_cast<TimeNs>(std::max<std::int64_t>(wait_max.count(), 0));
+  wake_at_ = wait > kNever - now ? kNever : now + wait;
+  step(wait == 0 ? Wait::kNo : Wait::kYes);
+  wake_at_ = kNever;
+}
+
+// What woke the first step is dealt with by the next ones.
+void Runtime::poll(std::chrono::nanoseconds wait_max) {
+  if (!driven_by_caller() || in_step_) return;
+  drive(wait_max);
+  constexpr int kStepsMax = 64;
+  for (int i = 0; i < kStepsMax && loop_->policy() != PollPolicy::kBusy && loop_->backend_timeout_ms() == 0;
+       ++i) {
+    step(Wait::kNo);
+  }
+}
+
+int Runtime::fd() const { return driven_by_caller() ? loop_->backend_fd() : -1; }
+
+std::chrono::nanoseconds Runtime::poll_within() const {
+  if (!driven_by_caller()) return kForever;
+  const int timeout_ms = loop_->backend_timeout_ms();
+  return timeout_ms < 0 ? kForever : std::chrono::milliseconds(timeout_ms);
+}
+
+}  // namespace sidecar::client_internal

@@ -1,0 +1,120 @@
+// Connecting and disconnecting. Everything here runs on the loop's thread.
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+
+#include "client/arguments.h"
+#include "client/runtime.h"
+#include "core/arena_map.h"
+#include "core/log.h"
+
+namespace sidecar::client_internal {
+namespace {
+
+Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable) {
+  auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable);
+  if (!map) return tl::unexpected(map.error());
+  auto shared = std::make_shared<ArenaMap>(std::move(*map));
+  return MappedRegion{shared->data(), shared->writable_data(), shared->bytes(), shared};
+}
+
+std::uint64_t random_link() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+void Runtime::set_hooks() {
+  LoopHooks hooks;
+  hooks.on_step = [this] { return session_ != nullptr && session_->step(); };
+  hooks.next_deadline = [this] {
+    return session_ == nullptr ? wake_at_ : std::min(wake_at_, session_->next_deadline());
+  };
+  hooks.on_timer = [this](TimeNs now) {
+    if (now >= wake_at_) wake_at_ = kNever;  // it has served: the loop is awake
+    if (session_ != nullptr) session_->on_timer(now);
+  };
+  loop_->set_hooks(std::move(hooks));
+}
+
+// The way through shared memory first; whether the arena can be mapped proves that there is one.
+Failure Runtime::set_up() {
+  LoopOptions loop;
+  loop.policy = static_cast<PollPolicy>(options_.polling);
+  loop_ = std::make_unique<Loop>(loop);
+  set_hooks();
+  const auto wait = static_cast<TimeNs>(std::max<std::int64_t>(options_.connect_deadline.count(), 0));
+  const TimeNs now = Loop::now_ns();
+  const TimeNs until = wait > kNever - now ? kNever : now + wait;
+  Failure failure = connect(true, until);
+  const bool final = failure.code == Errc::kUnauthorized || failure.code == Errc::kInvalidArgument;
+  if (failure.code != Errc::kOk && !final) failure = connect(false, until);
+  unregister_ = failure.code == Errc::kOk;
+  return failure;
+}
+
+Failure Runtime::connect(bool local, TimeNs until) {
+  const std::string& address = local ? registered_.local_address : registered_.net_address;
+  if (address.empty()) return {Errc::kUnavailable, rank(), "the sidecar names no address to connect to"};
+  transport_.reset();
+  session_.reset();
+  UcxOptions ucx;
+  ucx.local = local;
+  ucx.net = !local;
+  auto transport = UcxTransport::create(ucx, *loop_);
+  if (!transport) return failure_of(transport.error());
+  transport_ = std::move(*transport);
+  SessionOptions session;
+  session.rank = rank();
+  session.grace_ns = timeout_ns_of(options_.grace, std::chrono::seconds(2));
+  session.map_arenas = options_.map_arenas;
+  session.writable_views = options_.writable_views;
+  session.now = &Loop::now_ns;
+  session.map = map_arena;
+  session_ = std::make_unique<Session>(std::move(session), *transport_, weak_from_this());
+  transport_->set_events(*session_);
+  maps_arena_ = session_->map_own_arena(registered_.arena);
+  if (local && !maps_arena_) return {Errc::kUnavailable, rank(), "the sidecar's arena cannot be mapped"};
+
+  Hello hello;
+  hello.role = Role::kClient;
+  hello.link = random_link();
+  hello.rank = rank();
+  hello.instance = instance_;
+  hello.to_instance = registered_.sidecar;
+  hello.pid = ::getpid();
+  hello.node = Name(options_.node.empty() ? host_name() : options_.node);
+  hello.ticket = Ticket(registered_.ticket);
+  session_->connect({local, false, Name(address)}, hello);
+  drive_until(until, [this] { return session_->link_state() != Session::LinkState::kConnecting; });
+  if (session_->link_state() == Session::LinkState::kConnecting) {
+    session_->close_link();
+    return {Errc::kUnavailable, rank(), "the sidecar did not accept the connection in time"};
+  }
+  if (session_->up()) return {Errc::kOk, kNoRank, ""};
+  LOG_DEBUG("connecting to {} ended: {}", address, to_string(session_->why_down()));
+  return session_->why_down();
+}
+
+// Everybody else is gone. What still waits is ended, what is given up is told, then goodbye.
+void Runtime::tear_down() {
+  if (session_ != nullptr) {
+    take_submissions();
+    if (session_->up()) {
+      end_calls();
+      drive_until(Loop::now_ns() + kSecond, [this] { return session_->under_way() == 0; });
+      session_->say_goodbye();
+      drive_until(Loop::now_ns() + kSecond / 2, [this] { return session_->over(); });
+    }
+    unregister_ = unregister_ && session_->up();
+    session_->close_link();
+  }
+  mailbox_.reset();
+  transport_.reset();
+  session_.reset();
+  loop_.reset();
+}
+
+}  // namespace sidecar::client_internal

@@ -1,0 +1,223 @@
+#include "client/session.h"
+
+#include <vector>
+
+#include "client/arguments.h"
+#include "core/log.h"
+
+namespace sidecar::client_internal {
+namespace {
+
+TimeNs later(TimeNs time, std::uint64_t by) { return time > kNever - by ? kNever : time + by; }
+
+}  // namespace
+
+Session::Session(SessionOptions options, Transport& transport, std::weak_ptr<Keeper> keeper)
+    : options_(std::move(options)),
+      transport_(transport),
+      keeper_(std::move(keeper)),
+      mappings_(options_.map) {}
+
+Session::~Session() {
+  const Failure closed{Errc::kCancelled, options_.rank, "the client was closed"};
+  for (auto& [request, op] : std::exchange(ops_, {})) {
+    op->sending = false;
+    if (op->outcome) settle_send(*op);
+    report(*op, closed);
+  }
+}
+
+void Session::connect(const ConnectOptions& options, const Hello& hello) {
+  CHECK(state_ == LinkState::kNone || (state_ == LinkState::kDown && ops_.empty()));
+  state_ = LinkState::kConnecting;
+  link_ = transport_.connect(options, hello);
+}
+
+bool Session::map_own_arena(const ArenaInfo& arena) {
+  if (!options_.map_arenas) return false;
+  const MappedRegion* const writable = mappings_.get(arena, true);
+  if (writable != nullptr) own_arena_ = *writable;
+  return writable != nullptr && mappings_.get(arena, options_.writable_views) != nullptr;
+}
+
+void Session::start(std::unique_ptr<Op> taken, Message& message, ConstBytes payload) {
+  Op& op = *taken;
+  const RequestId request = op.request;
+  CHECK(ops_.emplace(request, std::move(taken)).second);
+  if (state_ != LinkState::kUp) {
+    report(op, why_down_);
+    erase_if_idle(request);
+    return;
+  }
+  op.timer.object = &op;
+  op.ends_at = later(options_.now(), op.timeout_ns);
+  timers_.set(op.timer, later(op.ends_at, options_.grace_ns));
+  if (payload.empty()) {
+    send_plain(message);
+    // Inline bytes were copied by that, and a buffer in the arena is not the caller's any more.
+    if (op.captured != nullptr) std::exchange(op.captured, nullptr)->set(Expected<void>{});
+  } else {
+    op.sending = true;
+    transport_.send(link_, message, payload, !take_eager_credit(payload.size()), request);
+  }
+}
+
+Op* Session::find(RequestId request) {
+  const auto found = ops_.find(request);
+  return found == ops_.end() ? nullptr : found->second.get();
+}
+
+// The caller gets its result now, unless the transport still reads the caller's memory.
+void Session::report(Op& op, const Failure& failure) {
+  if (op.reported) return;
+  if (op.sending) {
+    if (!op.outcome) op.outcome = failure;
+    timers_.set(op.timer, later(options_.now(), options_.grace_ns));
+    return;
+  }
+  timers_.cancel(op.timer);
+  op.reported = true;
+  if (op.captured != nullptr) std::exchange(op.captured, nullptr)->set(failure);
+  std::visit([&](auto& state) { state->set(failure); }, op.result);
+}
+
+void Session::erase_if_idle(RequestId request) {
+  const auto found = ops_.find(request);
+  if (found == ops_.end()) return;
+  const Op& op = *found->second;
+  if (!op.reported || op.sending || op.arriving != nullptr) return;
+  const std::unique_ptr<Op> last =
+      std::move(found->second);  // its destructor may give up a buffer: not under our feet
+  ops_.erase(found);
+}
+
+void Session::end_all(const Failure& why) {
+  std::vector<RequestId> requests;
+  requests.reserve(ops_.size());
+  for (const auto& [request, op] : ops_) requests.push_back(request);
+  for (const RequestId request : requests) {
+    Op* const op = find(request);
+    if (op == nullptr) continue;  // a callback of an earlier one ended it
+    if (state_ == LinkState::kUp && op->sending) {
+      send_plain(Cancel{request});  // the sidecar lets go of the payload, and then it is over
+    }
+    report(*op, why);
+    erase_if_idle(request);
+  }
+}
+
+void Session::lose(const Failure& why) {
+  state_ = LinkState::kDown;
+  why_down_ = why;
+  end_all(why);
+}
+
+void Session::close_link() {
+  if (state_ != LinkState::kUp && state_ != LinkState::kConnecting) return;
+  transport_.close(link_);
+  lose({Errc::kUnavailable, options_.rank, "the client was closed"});
+}
+
+void Session::cancel(RequestId request) {
+  Op* const op = find(request);
+  if (op == nullptr || op->reported || op->outcome || state_ != LinkState::kUp) return;
+  op->cancelled = true;
+  send_plain(Cancel{request});
+  timers_.set(op->timer, later(options_.now(), options_.grace_ns));
+}
+
+bool Session::step() { return flush_releases(); }
+
+void Session::on_timer(TimeNs now) {
+  while (TimerNode* const due = timers_.pop_due(now)) overdue(static_cast<Op*>(due->object)->request);
+}
+
+// The sidecar ought to have answered by its own clock. It is stopped, or worse.
+void Session::overdue(RequestId request) {
+  Op* const op = find(request);
+  CHECK(op != nullptr && !op->reported);
+  const Failure late{op->cancelled ? Errc::kCancelled : Errc::kTimeout, options_.rank,
+                     "the sidecar did not answer in time; is it stopped?"};
+  if (op->sending) {
+    // Only the end of the connection gives the caller's memory back.
+    LOG_WARN("the sidecar of rank {} hangs: giving up the connection", options_.rank);
+    if (!op->outcome) op->outcome = late;
+    transport_.close(link_);
+    lose({Errc::kPeerLost, options_.rank, "the sidecar hangs; the connection was given up"});
+    return;
+  }
+  send_plain(Cancel{request});
+  report(*op, late);
+  erase_if_idle(request);
+}
+
+void Session::say_goodbye() {
+  if (state_ != LinkState::kUp) return;
+  flush_releases();
+  transport_.send(link_, Goodbye{true}, {}, false, kGoodbyeToken);
+}
+
+Result<HelloAck> Session::on_hello(LinkId /*link*/, const Hello& /*hello*/) {
+  return fail(Errc::kUnauthorized, "a client accepts no connections");
+}
+
+void Session::on_link_up(LinkId link, const HelloAck& /*answer*/) {
+  if (!(link == link_)) return;
+  state_ = LinkState::kUp;
+  eager_sent_ = eager_consumed_ = 0;
+}
+
+void Session::on_link_down(LinkId link, const Error& why) {
+  if (!(link == link_) || state_ == LinkState::kDown) return;
+  const bool was_up = state_ == LinkState::kUp;
+  Failure failure = failure_of(why);
+  if (was_up) {
+    failure.message = "the sidecar is gone (" + failure.message + "); connect again when it is back";
+    failure.code = Errc::kPeerLost;
+  }
+  failure.rank = options_.rank;
+  lose(failure);
+}
+
+void Session::on_message(LinkId link, const Message& message, const Incoming& incoming) {
+  if (!(link == link_) || state_ != LinkState::kUp) {
+    if (incoming.present()) transport_.discard(incoming);
+    return;
+  }
+  if (const auto* const reply = std::get_if<Reply>(&message)) {
+    on_reply(*reply, incoming);
+    return;
+  }
+  if (incoming.present()) transport_.discard(incoming);
+  if (const auto* const credit = std::get_if<Credit>(&message)) {
+    if (credit->consumed <= eager_sent_ && credit->consumed > eager_consumed_)
+      eager_consumed_ = credit->consumed;
+  } else if (const auto* const ping = std::get_if<Ping>(&message)) {
+    if (!ping->answer) send_plain(Ping{ping->value, true});
+  } else if (std::get_if<Goodbye>(&message) != nullptr) {
+    transport_.close(link_);
+    lose({Errc::kPeerLost, options_.rank, "the sidecar has shut down; connect again when it is back"});
+  } else {
+    LOG_WARN_LIMITED("the sidecar of rank {} sent what no client expects", options_.rank);
+  }
+}
+
+void Session::on_sent(Token token, const Status& /*status*/) {
+  if (token == kGoodbyeToken) {
+    goodbye_sent_ = true;
+    return;
+  }
+  Op* op = find(token);
+  if (op == nullptr || !op->sending) return;
+  // Whether it went well is told by the Reply, or by the end of the link.
+  op->sending = false;
+  capture_if_over(*op);
+  op = find(token);  // a callback may have ended it
+  if (op != nullptr) settle_send(*op);
+}
+
+void Session::on_resolved(Rank /*rank*/, const Result<PeerRecord>& /*record*/) {}
+
+void Session::on_process_gone(Token /*token*/) {}
+
+}  // namespace sidecar::client_internal
