@@ -1,0 +1,311 @@
+// Memory pressure: who waits, in which order, what may pass them, and how it ends.
+#include "tests/sim/cluster.h"
+
+namespace sidecar::sim {
+namespace {
+
+// With 1 MiB of arena: half for sending, 7/16 for receiving, 1/16 in reserve.
+constexpr std::uint64_t kSendRegion = 512 * kKiB;
+constexpr std::uint64_t kReceiveRegion = 448 * kKiB;
+constexpr std::uint64_t kReserve = 64 * kKiB;
+
+class ContractPressure : public Cluster {
+ protected:
+  void SetUp() override {
+    add(0, "a");
+    add(1, "b");
+    producer_ = &client(0);
+    consumer_ = &client(1);
+  }
+  RequestId start(const std::string& id, std::uint64_t bytes, ChunkIndex chunk = 0, ChunkIndex num_chunks = 1) {
+    return producer_->send({.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})});
+  }
+  SimClient* producer_ = nullptr;
+  SimClient* consumer_ = nullptr;
+};
+using Rule10ReceiveQuota = ContractPressure;
+using RegressionR12 = ContractPressure;
+using RegressionC4 = ContractPressure;
+
+TEST_F(ContractPressure, AFullSendRegionMakesAllocationsWaitAndClears) {
+  const std::uint64_t all = allocate(*producer_, kSendRegion);
+  const RequestId waiting = producer_->allocate(1'000);
+  expect_waits(*producer_, waiting);
+  EXPECT_TRUE(sidecar(0).stats().memory_pressure()) << "visible";
+  EXPECT_EQ(sidecar(0).stats().waiting_sends, 1u);
+  producer_->release_slot(all);
+  EXPECT_THAT(wait(*producer_, waiting, kSecond), IsOk());
+  EXPECT_FALSE(sidecar(0).stats().memory_pressure()) << "cleared";
+}
+
+TEST_F(ContractPressure, AFullSendRegionMakesSendsWaitAndClears) {
+  const std::uint64_t all = allocate(*producer_, kSendRegion);
+  const RequestId payload = start("x", 100'000);
+  SendSpec object{.id = "y", .bytes = 100, .to = each({1}), .kind = ChunkKind::kObject};
+  const RequestId small = producer_->send(object);
+  expect_waits(*producer_, payload);
+  EXPECT_FALSE(producer_->outcome(payload).captured) << "the bytes are still the client's";
+  EXPECT_FALSE(producer_->over(small));
+  producer_->release_slot(all);
+  EXPECT_THAT(wait(*producer_, payload, kSecond), IsOk());
+  EXPECT_THAT(wait(*producer_, small, kSecond), IsOk());
+  EXPECT_THAT(recv(*consumer_, "y"), IsOk());
+}
+
+TEST_F(ContractPressure, AFullReceiveRegionMakesArrivalsWaitAndClears) {
+  EXPECT_THAT(wait(*producer_, start("first", kReceiveRegion)), IsOk());
+  const RequestId second = start("second", 300'000);
+  expect_waits(*producer_, second);
+  EXPECT_TRUE(sidecar(1).stats().memory_pressure()) << "visible";
+  EXPECT_EQ(sidecar(1).stats().parked_chunks, 1u);
+  EXPECT_THAT(done(*consumer_, "first"), IsOk());
+  EXPECT_THAT(wait(*producer_, second, kSecond), IsOk());
+  EXPECT_FALSE(sidecar(1).stats().memory_pressure()) << "cleared";
+  EXPECT_THAT(recv(*consumer_, "second"), IsOk());
+}
+
+TEST_F(ContractPressure, WaitersAreServedInTheOrderOfTheirComing) {
+  const std::uint64_t all = allocate(*producer_, kSendRegion);
+  std::vector<RequestId> requests;
+  for (int i = 0; i < 20; ++i) requests.push_back(producer_->allocate(200'000));
+  settle();
+  producer_->release_slot(all);
+  for (std::size_t served = 0; served < requests.size(); ++served) {
+    const Outcome& outcome = wait(*producer_, requests[served], kSecond);
+    ASSERT_THAT(outcome, IsOk());
+    for (std::size_t later = served + 2; later < requests.size(); ++later) EXPECT_FALSE(producer_->over(requests[later]));
+    producer_->release_slot(outcome.reply.offset);
+  }
+}
+
+TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
+  std::vector<std::uint64_t> held;
+  for (int i = 0; i < 8; ++i) held.push_back(allocate(*producer_, kSendRegion / 8));
+  const RequestId large = producer_->allocate(kSendRegion / 2);
+  std::vector<RequestId> small;
+  for (int i = 0; i < 50; ++i) small.push_back(producer_->allocate(64));
+  settle();
+  for (int i = 0; i < 8; ++i) {
+    if (!producer_->over(large)) {
+      for (const RequestId request : small) EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+    }
+    producer_->release_slot(held[static_cast<std::size_t>(i)]);
+    settle();
+  }
+  EXPECT_THAT(wait(*producer_, large, kSecond), IsOk());
+  for (const RequestId request : small) EXPECT_THAT(wait(*producer_, request, kSecond), IsOk());
+}
+
+TEST_F(ContractPressure, ALargeArrivalIsNotStarvedBySmallOnes) {
+  for (int i = 0; i < 7; ++i) EXPECT_THAT(wait(*producer_, start("held" + std::to_string(i), 64 * kKiB)), IsOk());
+  const RequestId large = start("large", 300 * kKiB);
+  settle();
+  std::vector<RequestId> small;
+  for (int i = 0; i < 5; ++i) small.push_back(start("small" + std::to_string(i), 2'000));
+  settle();
+  for (int i = 0; i < 7; ++i) {
+    if (!producer_->over(large)) {
+      for (const RequestId request : small) EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+    }
+    EXPECT_THAT(done(*consumer_, "held" + std::to_string(i)), IsOk());
+    settle();
+  }
+  EXPECT_THAT(wait(*producer_, large, kSecond), IsOk());
+  for (const RequestId request : small) EXPECT_THAT(wait(*producer_, request, kSecond), IsOk());
+}
+
+TEST_F(ContractPressure, WhatCanNeverFitFailsAtOnceWithBothSizes) {
+  const Outcome& allocation = wait(*producer_, producer_->allocate(kSendRegion + 1), 10 * kMillisecond);
+  EXPECT_THAT(allocation, IsError(Errc::kNoSpace));
+  EXPECT_THAT(allocation.text(), ::testing::HasSubstr(std::to_string(kSendRegion + 1)));
+  EXPECT_THAT(allocation.text(), ::testing::HasSubstr(std::to_string(kSendRegion)));
+  const Outcome& sent = wait(*producer_, start("x", 600'000), kSecond);
+  EXPECT_THAT(sent, IsError(Errc::kNoSpace));
+  EXPECT_THAT(sent.text(), ::testing::HasSubstr("600000"));
+  EXPECT_THAT(sent.text(), ::testing::HasSubstr(std::to_string(kSendRegion)));
+}
+
+TEST_F(ContractPressure, WhatCanNeverFitAtTheDestinationFailsAtOnceWithBothSizes) {
+  const std::uint64_t bytes = kReceiveRegion + 1;  // it fits the send region
+  const Outcome& sent = wait(*producer_, start("x", bytes), kSecond);
+  EXPECT_THAT(sent, IsError(Errc::kNoSpace));
+  EXPECT_EQ(sent.reply.rank, 1);
+  EXPECT_THAT(sent.text(), ::testing::HasSubstr(std::to_string(bytes)));
+  EXPECT_THAT(sent.text(), ::testing::HasSubstr(std::to_string(kReceiveRegion)));
+  EXPECT_EQ(sidecar(1).stats().data, 0u);
+}
+
+TEST_F(ContractPressure, ASameNodeDestinationNeedsNoRoomOfItsOwn) {
+  add({.rank = 2, .node = "a", .arena_bytes = 16 * kKiB});
+  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 400'000, .to = each({2})}), IsOk());
+  EXPECT_THAT(recv(client(2), "x"), IsOk());
+}
+
+TEST_F(ContractPressure, DeadlineAndCancelEndAWaitForRoomAtEitherEnd) {
+  const std::uint64_t all = allocate(*producer_, kSendRegion);
+  const RequestId allocation = producer_->allocate(1'000, 300 * kMillisecond);
+  const RequestId parked = producer_->send({.id = "x", .bytes = 5'000, .to = each({1}), .timeout = 300 * kMillisecond});
+  const RequestId cancelled = producer_->allocate(1'000);
+  const RequestId cancelled_send = start("y", 5'000);
+  settle();
+  producer_->cancel(cancelled);
+  producer_->cancel(cancelled_send);
+  EXPECT_THAT(wait(*producer_, cancelled, 100 * kMillisecond), IsError(Errc::kCancelled));
+  EXPECT_THAT(wait(*producer_, cancelled_send, 100 * kMillisecond), IsError(Errc::kCancelled));
+  EXPECT_THAT(wait(*producer_, allocation, kSecond), IsError(Errc::kTimeout));
+  EXPECT_THAT(wait(*producer_, parked, kSecond), IsError(Errc::kTimeout));
+  EXPECT_FALSE(sidecar(0).stats().memory_pressure());
+  producer_->release_slot(all);
+}
+
+TEST_F(ContractPressure, WhoWaitsBehindOneThatGivesUpIsServed) {
+  const std::uint64_t part = allocate(*producer_, kSendRegion - 64 * kKiB);
+  const RequestId large = producer_->allocate(200'000, 300 * kMillisecond);
+  const RequestId small = producer_->allocate(1'000);
+  expect_waits(*producer_, small, 200 * kMillisecond);
+  EXPECT_THAT(wait(*producer_, large, kSecond), IsError(Errc::kTimeout));
+  EXPECT_THAT(wait(*producer_, small, 100 * kMillisecond), IsOk()) << "there was room for it all along";
+  producer_->release_slot(part);
+}
+
+TEST_F(ContractPressure, TwoFullSidecarsThatSendToEachOtherMakeProgress) {
+  SimClient* const clients[] = {producer_, consumer_};
+  std::vector<std::pair<SimClient*, RequestId>> sends;
+  for (int i = 0; i < 40; ++i) {
+    for (const Rank from : {0, 1}) {
+      SimClient* const client = clients[from];
+      sends.emplace_back(client, client->send({.id = "from" + std::to_string(from) + "/" + std::to_string(i),
+                                               .bytes = 60'000,  // so that the reserve holds one
+                                               .to = each({1 - from})}));
+    }
+  }
+  world_.run_for(kSecond);
+  EXPECT_TRUE(sidecar(0).stats().memory_pressure());
+  EXPECT_TRUE(sidecar(1).stats().memory_pressure());
+  for (int i = 0; i < 40; ++i) {
+    for (const Rank at : {0, 1}) {
+      const std::string id = "from" + std::to_string(1 - at) + "/" + std::to_string(i);
+      EXPECT_THAT(recv(*clients[at], id), IsOk());
+      EXPECT_THAT(done(*clients[at], id), IsOk());
+    }
+  }
+  for (const auto& [client, request] : sends) EXPECT_THAT(wait(*client, request), IsOk());
+}
+
+// --- rule 10 -----------------------------------------------------------------------------------------------------------------
+
+TEST_F(Rule10ReceiveQuota, ChunkZeroArrivesThoughTheOthersFillTheArena) {
+  std::vector<RequestId> sends;
+  for (ChunkIndex chunk = 1; chunk < 10; ++chunk) sends.push_back(start("x", 60'000, chunk, 10));
+  world_.run_for(kSecond);
+  EXPECT_GT(sidecar(1).stats().parked_chunks, 0u);
+  const RequestId waiting = consumer_->recv("x", 0);
+  settle();
+  sends.push_back(start("x", 60'000, 0, 10));
+  EXPECT_THAT(wait(*consumer_, waiting, kSecond), IsOk());
+  EXPECT_EQ(sidecar(1).stats().reserve.runs, 1u) << "in the reserve";
+  for (ChunkIndex chunk = 0; chunk < 10; ++chunk) {
+    EXPECT_THAT(recv(*consumer_, "x", chunk), IsOk());
+    EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
+  }
+  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
+}
+
+TEST_F(Rule10ReceiveQuota, ChunkZeroGoesFirstWhenItWasParkedBeforeAnybodyWanted) {
+  std::vector<RequestId> sends;
+  for (ChunkIndex chunk = 1; chunk < 9; ++chunk) sends.push_back(start("x", 60'000, chunk, 10));
+  settle();
+  sends.push_back(start("x", 60'000, 0, 10));
+  expect_waits(*producer_, sends.back(), kSecond);
+  EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 0), kSecond), IsOk());
+  for (const ChunkIndex chunk : {0, 1, 2, 3, 4, 5, 6, 7, 8}) EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
+  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
+  leaves_data(1);
+}
+
+TEST_F(Rule10ReceiveQuota, ChunkZeroIsLetInWhenItHadBeenRefused) {
+  add({.rank = 2, .node = "c", .adjust = [](EngineOptions& options) { options.parked_max = 2; }});
+  add(3, "d", 4 * kMiB);
+  producer_ = &client(3);
+  SimClient& consumer = client(2);
+  std::vector<RequestId> sends;
+  for (ChunkIndex chunk = 1; chunk < 16; ++chunk) {
+    sends.push_back(producer_->send({.id = "x", .chunk = chunk, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
+  }
+  world_.run_for(kSecond);
+  const std::uint64_t refusals = sidecar(2).stats().counters.refusals;
+  EXPECT_GT(refusals, 0u);
+  sends.push_back(producer_->send({.id = "x", .chunk = 0, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
+  expect_waits(*producer_, sends.back());
+  EXPECT_EQ(sidecar(2).stats().counters.refusals, refusals + 1);
+  EXPECT_THAT(wait(consumer, consumer.recv("x", 0), kSecond), IsOk());
+  for (ChunkIndex chunk = 0; chunk < 16; ++chunk) {
+    EXPECT_THAT(recv(consumer, "x", chunk), IsOk());
+    EXPECT_THAT(done(consumer, "x", chunk), IsOk());
+  }
+  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
+}
+
+TEST_F(Rule10ReceiveQuota, WhatNobodyWaitsForDoesNotUseTheReserve) {
+  std::vector<RequestId> sends;
+  for (int i = 0; i < 9; ++i) sends.push_back(start("x" + std::to_string(i), 60'000));
+  world_.run_for(kSecond);
+  EXPECT_GT(sidecar(1).stats().parked_chunks, 0u);
+  EXPECT_EQ(sidecar(1).stats().reserve.runs, 0u);
+  for (int i = 0; i < 9; ++i) EXPECT_THAT(done(*consumer_, "x" + std::to_string(i)), IsOk());
+  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
+}
+
+TEST_F(Rule10ReceiveQuota, SmallInlineArrivalsThatFindNoRoomComeLater) {
+  EXPECT_THAT(wait(*producer_, start("first", kReceiveRegion)), IsOk());
+  const RequestId small = producer_->send({.id = "x", .bytes = 500, .to = each({1}), .kind = ChunkKind::kObject});
+  expect_waits(*producer_, small);
+  EXPECT_EQ(sidecar(1).stats().counters.refusals, 1u);
+  const RequestId waiting = consumer_->recv("x");
+  EXPECT_THAT(wait(*consumer_, waiting, kSecond), IsOk()) << "wanted: it may use the reserve";
+  EXPECT_THAT(wait(*producer_, small, kSecond), IsOk());
+}
+
+TEST_F(Rule10ReceiveQuota, WaitersForRoomNeverDelayOtherCalls) {
+  const std::uint64_t all = allocate(*producer_, kSendRegion);
+  std::vector<RequestId> parked;
+  for (int i = 0; i < 100; ++i) parked.push_back(start("p" + std::to_string(i), 1'000));
+  settle();
+  // Rank 0 is full for sending; as a consumer it works as ever.
+  EXPECT_THAT(wait(*consumer_, consumer_->send({.id = "back", .bytes = 50'000, .to = each({0})}), kSecond), IsOk());
+  EXPECT_THAT(wait(*producer_, producer_->recv("back"), 10 * kMillisecond), IsOk());
+  EXPECT_THAT(wait(*producer_, producer_->mark_done("back"), 10 * kMillisecond), IsOk());
+  EXPECT_THAT(wait(*producer_, producer_->close_stream("s", 0, each({1})), kSecond), IsOk());
+  producer_->release_slot(all);
+  for (const RequestId request : parked) EXPECT_THAT(wait(*producer_, request), IsOk());
+}
+
+// --- regressions ---------------------------------------------------------------------------------------------------------------
+
+TEST_F(RegressionR12, FragmentedMemoryDelaysButNeverBlocksAWaiter) {
+  std::vector<std::uint64_t> held;
+  for (int i = 0; i < 8; ++i) held.push_back(allocate(*producer_, kSendRegion / 8));
+  for (int i = 0; i < 8; i += 2) producer_->release_slot(held[static_cast<std::size_t>(i)]);
+  const RequestId two_together = producer_->allocate(kSendRegion / 4, 20 * kSecond);  // half is free, no two adjacent
+  expect_waits(*producer_, two_together);
+  for (int i = 1; i < 8; i += 2) producer_->release_slot(held[static_cast<std::size_t>(i)]);
+  EXPECT_THAT(wait(*producer_, two_together, kSecond), IsOk());
+  EXPECT_THAT(wait(*producer_, producer_->allocate(kSendRegion, 100 * kMillisecond)), IsError(Errc::kTimeout))
+      << "and one that does not fit in time is told so";
+}
+
+TEST_F(RegressionC4, MemoryPressureIsAStateAndNotAMark) {
+  for (int round = 0; round < 600; ++round) {
+    const std::uint64_t all = allocate(*producer_, kSendRegion);
+    const RequestId waiting = producer_->allocate(100);
+    world_.run_for(kMillisecond);
+    EXPECT_TRUE(sidecar(0).stats().memory_pressure());
+    producer_->release_slot(all);
+    producer_->release_slot(wait(*producer_, waiting, kSecond).reply.offset);
+    world_.run_for(kMillisecond);
+    ASSERT_FALSE(sidecar(0).stats().memory_pressure()) << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace sidecar::sim

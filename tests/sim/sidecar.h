@@ -1,0 +1,75 @@
+// A sidecar in the simulated world: a real Engine, on plain memory, whose transport, directory, host and clock are ours.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/engine.h"
+#include "tests/sim/process.h"
+
+namespace sidecar::sim {
+
+struct SidecarSpec {
+  Rank rank = 0;
+  std::string node = "a";
+  std::string machine{};      // where it really runs; empty: as `node` says
+  std::uint64_t arena_bytes = 1 << 20;
+  bool mappable = true;       // false: as a `cuda` arena, nobody else can open it
+  std::function<void(EngineOptions&)> adjust{};
+};
+
+class SimSidecar final : public SimProcess, public Directory, public Host {
+ public:
+  SimSidecar(SimWorld& world, const SidecarSpec& spec);
+  ~SimSidecar() override { died(); }
+
+  [[nodiscard]] Rank rank() const { return spec_.rank; }
+  [[nodiscard]] const SidecarSpec& spec() const { return spec_; }
+  [[nodiscard]] InstanceId instance() const { return instance_; }
+  Engine& engine() { return *engine_; }
+  [[nodiscard]] EngineStats stats() const { return engine_->stats(); }
+  [[nodiscard]] std::size_t arenas_mapped() const { return mapped_.size(); }
+  [[nodiscard]] const SimArena& arena() const { return *arena_; }
+  // For tests that speak to the engine as its control plane does: runs what became due.
+  void touch() { after_event(); }
+
+  Events& events() override { return *engine_; }
+  void after_event() override;
+  void died() override;
+
+  // Directory
+  bool knows(Rank rank) const override;
+  void resolve(Rank rank) override;
+  Status redeem(const Hello& hello) override;
+  // Host
+  TimeNs now() const override { return clock_.now(); }
+  Result<MappedArena> map_arena(const ArenaInfo& arena) override;
+  void unmap_arena(InstanceId instance) override;
+  bool watch_process(std::int64_t pid, Token token) override;
+
+ private:
+  void step();
+  Result<PeerRecord> look_up(Rank rank);
+
+  const SimWorld& clock_;
+  const SidecarSpec spec_;
+  const InstanceId instance_;
+  std::shared_ptr<SimArena> arena_;
+  std::map<InstanceId, std::shared_ptr<SimArena>> mapped_;
+  std::unique_ptr<Engine> engine_;
+  bool step_due_ = false;
+  bool stepped_ = false;     // the event that just ended was a step
+  TimeNs wake_at_ = kNever;  // the earliest wake-up that is scheduled
+};
+
+inline constexpr Rank kRanksMax = 64;  // ranks that can exist in a simulated world
+
+// Who listens at that address, as seen from there; nullptr: connection refused.
+SimSidecar* find_listener(SimWorld& world, const ConnectOptions& options, const SimProcess& from);
+Name net_address(Rank rank);
+Name local_address(Rank rank);
+
+}  // namespace sidecar::sim
