@@ -194,6 +194,11 @@ std::string program_folder() {
   return text.substr(0, text.rfind('/'));
 }
 
+std::string program_path(const std::string& name) {
+  const std::string beside = program_folder() + "/" + name;
+  return access(beside.c_str(), X_OK) == 0 ? beside : program_folder() + "/../bin/" + name;
+}
+
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;

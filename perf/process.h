@@ -69,6 +69,8 @@ class Process {
 
 // The folder of the running program, without a slash at the end.
 std::string program_folder();
+// One of our programs: beside the running one, or in the bin folder beside that one's folder (tests).
+std::string program_path(const std::string& name);
 std::string read_file(const std::string& path);
 
 }  // namespace sidecar::perf
