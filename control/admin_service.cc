@@ -91,13 +91,15 @@ class AdminService final : public v1::Admin::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status Chunks(grpc::ServerContext*, const v1::ChunksRequest* request, v1::ChunksResponse* out) override {
+  grpc::Status Chunks(grpc::ServerContext*, const v1::ChunksRequest* request,
+                      v1::ChunksResponse* out) override {
     const std::size_t limit =
         request->page_size() == 0 ? kPageDefault : std::min<std::uint32_t>(request->page_size(), kPageMax);
     const std::size_t skip = request->page_token();
     // One more than asked for tells whether there is another page.
     const auto rows = ask<std::vector<ChunkInfo>>(
-        context_.mailbox, [&backend = context_.backend, skip, limit] { return backend.chunks(skip, limit + 1); });
+        context_.mailbox,
+        [&backend = context_.backend, skip, limit] { return backend.chunks(skip, limit + 1); });
     if (!rows) return rows.error();
     for (const ChunkInfo& info : *rows) {
       if (static_cast<std::size_t>(out->chunks_size()) == limit) {

@@ -1,4 +1,5 @@
-// What the gRPC services need of the sidecar behind them. One class implements it for the engine, another for tests.
+// What the gRPC services need of the sidecar behind them. One class implements it for the engine, another for
+// tests.
 #pragma once
 
 #include <chrono>
@@ -13,7 +14,8 @@
 
 namespace sidecar {
 
-// Who this sidecar is. Complete before the first service is reachable and constant from then on: any thread may read it.
+// Who this sidecar is. Complete before the first service is reachable and constant from then on: any thread
+// may read it.
 struct Identity {
   Rank rank = kNoRank;
   InstanceId instance = 0;

@@ -21,8 +21,8 @@ constexpr std::chrono::seconds kCallLimit{2};
 constexpr std::size_t kTextsMax = 1024;
 constexpr int kMessageBytesMax = 64 << 10;
 
-// One Connect call. Its alarm brings it to the directory's thread, which starts the call; the second event with it is
-// the call's end.
+// One Connect call. Its alarm brings it to the directory's thread, which starts the call; the second event
+// with it is the call's end.
 struct Call {
   Rank rank;
   std::string address;
@@ -39,7 +39,8 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // Its own connection attempt at once, whatever happened to earlier ones: the engine decides when to try again.
+  // Its own connection attempt at once, whatever happened to earlier ones: the engine decides when to try
+  // again.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -62,16 +63,15 @@ Outcome outcome_of(const Call& call) {
   if (!call.status.ok()) {
     switch (call.status.error_code()) {
       case grpc::StatusCode::DEADLINE_EXCEEDED:
-        return failure(call, Errc::kUnavailable, fmt::format("its gRPC server did not answer within {} s",
-                                                             kCallLimit.count()));
+        return failure(call, Errc::kUnavailable,
+                       fmt::format("its gRPC server did not answer within {} s", kCallLimit.count()));
       // These will not change by themselves: somebody has to look at versions or settings.
       case grpc::StatusCode::FAILED_PRECONDITION:
       case grpc::StatusCode::INVALID_ARGUMENT:
       case grpc::StatusCode::NOT_FOUND:
       case grpc::StatusCode::UNIMPLEMENTED:
         return failure(call, Errc::kInvalidArgument, "refused: " + call.status.error_message());
-      default:
-        return failure(call, Errc::kUnavailable, call.status.error_message());
+      default: return failure(call, Errc::kUnavailable, call.status.error_message());
     }
   }
   const v1::Member& member = call.response.member();
@@ -205,10 +205,12 @@ class GrpcDirectory::Impl {
     on_resolved_(rank, fail(outcome.code, keep(outcome.text), rank));
   }
 
-  // Errors carry text that is never freed. There are few different ones per rank; past the bound they become vague.
+  // Errors carry text that is never freed. There are few different ones per rank; past the bound they become
+  // vague.
   const char* keep(const std::string& text) {
     if (const auto it = texts_.find(text); it != texts_.end()) return it->c_str();
-    if (texts_.size() >= kTextsMax) return "the rank's gRPC server cannot be reached or refuses; the log says why";
+    if (texts_.size() >= kTextsMax)
+      return "the rank's gRPC server cannot be reached or refuses; the log says why";
     return texts_.insert(text).first->c_str();
   }
 
@@ -223,7 +225,8 @@ class GrpcDirectory::Impl {
   std::thread thread_;
 };
 
-GrpcDirectory::GrpcDirectory(const Identity& identity, Mailbox& mailbox, Tickets& tickets, OnResolved on_resolved)
+GrpcDirectory::GrpcDirectory(const Identity& identity, Mailbox& mailbox, Tickets& tickets,
+                             OnResolved on_resolved)
     : impl_(std::make_unique<Impl>(identity, mailbox, tickets, std::move(on_resolved))) {}
 GrpcDirectory::~GrpcDirectory() = default;
 

@@ -1,5 +1,5 @@
-// Finds other sidecars: asks a rank's gRPC server for its record and a ticket. Calls run on a thread of their own; the
-// loop's thread starts them and gets the outcome through the mailbox.
+// Finds other sidecars: asks a rank's gRPC server for its record and a ticket. Calls run on a thread of their
+// own; the loop's thread starts them and gets the outcome through the mailbox.
 #pragma once
 
 #include <functional>
@@ -16,8 +16,9 @@ class GrpcDirectory final : public Directory {
  public:
   using OnResolved = std::function<void(Rank, const Result<PeerRecord>&)>;
 
-  // `on_resolved` is called on the loop's thread, once per rank that was asked for, also on failure (kUnavailable, with
-  // the rank and its address in the text; kInvalidArgument when the peer refuses us for good).
+  // `on_resolved` is called on the loop's thread, once per rank that was asked for, also on failure
+  // (kUnavailable, with the rank and its address in the text; kInvalidArgument when the peer refuses us for
+  // good).
   GrpcDirectory(const Identity& identity, Mailbox& mailbox, Tickets& tickets, OnResolved on_resolved);
   // Cancels what is under way; its outcome is not reported.
   ~GrpcDirectory() override;

@@ -14,7 +14,12 @@ class EngineBackend final : public Backend {
  public:
   EngineBackend(const Identity& identity, Loop& loop, Engine& engine, Tickets& tickets, LoopHost& host,
                 std::function<void()> on_drain)
-      : identity_(identity), loop_(loop), engine_(engine), tickets_(tickets), host_(host), on_drain_(std::move(on_drain)) {}
+      : identity_(identity),
+        loop_(loop),
+        engine_(engine),
+        tickets_(tickets),
+        host_(host),
+        on_drain_(std::move(on_drain)) {}
 
   Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
                                  std::uint64_t receive_unit_bytes) override;

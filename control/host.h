@@ -1,4 +1,5 @@
-// The machine as the engine sees it: clock, other processes' memory, other processes' ends. The loop's thread only.
+// The machine as the engine sees it: clock, other processes' memory, other processes' ends. The loop's thread
+// only.
 #pragma once
 
 #include <memory>

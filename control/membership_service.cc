@@ -13,8 +13,8 @@ class MembershipService final : public v1::Membership::Service {
 
   grpc::Status Resolve(grpc::ServerContext*, const v1::ResolveRequest* request, v1::Member* member) override {
     if (!identity_.peers.knows(request->rank())) {
-      return {grpc::StatusCode::NOT_FOUND,
-              fmt::format("rank {} does not exist: there are {}", request->rank(), identity_.peers.summary())};
+      return {grpc::StatusCode::NOT_FOUND, fmt::format("rank {} does not exist: there are {}",
+                                                       request->rank(), identity_.peers.summary())};
     }
     fill(request->rank(), member);
     return grpc::Status::OK;
@@ -25,8 +25,8 @@ class MembershipService final : public v1::Membership::Service {
     const Rank from = request->from_rank();
     if (request->to_rank() != identity_.rank) {
       return {grpc::StatusCode::NOT_FOUND,
-              fmt::format("this is rank {}, not rank {}: check rank {}'s --peers", identity_.rank, request->to_rank(),
-                          from)};
+              fmt::format("this is rank {}, not rank {}: check rank {}'s --peers", identity_.rank,
+                          request->to_rank(), from)};
     }
     if (from == identity_.rank || !identity_.peers.knows(from)) {
       return {grpc::StatusCode::INVALID_ARGUMENT,
@@ -40,8 +40,8 @@ class MembershipService final : public v1::Membership::Service {
         !status.ok()) {
       return status;
     }
-    const auto ticket =
-        ask<Result<Ticket>>(context_.mailbox, [&backend = context_.backend, from, instance = request->from_instance()] {
+    const auto ticket = ask<Result<Ticket>>(
+        context_.mailbox, [&backend = context_.backend, from, instance = request->from_instance()] {
           return backend.admit_peer(from, instance);
         });
     if (!ticket) return ticket.error();

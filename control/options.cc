@@ -22,8 +22,8 @@ const std::map<std::string, ArenaKind> kArenas{
 const std::map<std::string, PollPolicy> kPolls{
     {"event", PollPolicy::kEvent}, {"adaptive", PollPolicy::kAdaptive}, {"busy", PollPolicy::kBusy}};
 const std::map<std::string, LogLevel> kLogLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
-                                                {"info", LogLevel::kInfo},   {"warn", LogLevel::kWarn},
-                                                {"error", LogLevel::kError}, {"off", LogLevel::kOff}};
+                                                 {"info", LogLevel::kInfo},   {"warn", LogLevel::kWarn},
+                                                 {"error", LogLevel::kError}, {"off", LogLevel::kOff}};
 
 template <class Map, class Value>
 std::string name_of(const Map& map, const Value& value) {
@@ -78,19 +78,24 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   add(app, "grpc-port", options.grpc_port, "gRPC port, 0 for any. Default: as --peers says, or 10000 + rank");
   add(app, "data-port", options.data_port, "Active-message port, 0 for any. Default 12000 + rank");
   add(app, "listen", options.listen, "Address to listen on. Default 127.0.0.1");
-  add(app, "advertise", options.advertise, "Host that the others are told. Default: as --listen, or the host name");
-  app.add_flag("--insecure", options.insecure, "Allow a --listen address that other machines can reach, without TLS")
+  add(app, "advertise", options.advertise,
+      "Host that the others are told. Default: as --listen, or the host name");
+  app.add_flag("--insecure", options.insecure,
+               "Allow a --listen address that other machines can reach, without TLS")
       ->envname("SIDECAR_INSECURE");
   add(app, "poll", texts.poll,
-      names_of(kPolls) + ": sleep at once, spin a little first, never sleep. Default adaptive with more than two cores");
-  add(app, "spin-us", options.spin_us, "How long adaptive polling spins after traffic, microseconds. Default 20");
+      names_of(kPolls) +
+          ": sleep at once, spin a little first, never sleep. Default adaptive with more than two cores");
+  add(app, "spin-us", options.spin_us,
+      "How long adaptive polling spins after traffic, microseconds. Default 20");
   add(app, "eager-max", texts.eager_max, "Payloads above this travel by rendezvous. Default and maximum 64K");
   add(app, "deadline", texts.deadline, "For calls that name none: 600s, 10m, never. Default 600s");
   add(app, "peer-timeout", texts.peer_timeout, "A peer that is silent for so long is lost. Default 30s");
   add(app, "drain-timeout", texts.drain_timeout, "How long SIGTERM waits for what is under way. Default 10s");
   add(app, "log-level", texts.log_level, names_of(kLogLevels) + ". Default info, or what SIDECAR_LOG says");
-  app.add_option("--local-peer-ranks", options.local_peer_ranks,
-                 "Only these ranks may share memory with this one. Default: all that prove to be on this node")
+  app.add_option(
+         "--local-peer-ranks", options.local_peer_ranks,
+         "Only these ranks may share memory with this one. Default: all that prove to be on this node")
       ->delimiter(',')
       ->envname("SIDECAR_LOCAL_PEER_RANKS");
   add(app, "is-local", options.is_local, "Without --peers: whether all ranks are on this host. Default true");
@@ -98,7 +103,8 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
 }
 
 tl::unexpected<Exit> wrong(const std::string& text) {
-  return tl::unexpected(Exit{2, fmt::format("sidecard: {}\nRun 'sidecard --help' for all settings.\n", text)});
+  return tl::unexpected(
+      Exit{2, fmt::format("sidecard: {}\nRun 'sidecard --help' for all settings.\n", text)});
 }
 
 tl::unexpected<Exit> wrong(const std::string& flag, const std::string& text) {
@@ -114,13 +120,15 @@ bool choose(const Map& map, const std::string& name, Value& value) {
 }
 
 tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
-  const auto size = [](const char* flag, const std::string& text, std::uint64_t& value) -> tl::expected<void, Exit> {
+  const auto size = [](const char* flag, const std::string& text,
+                       std::uint64_t& value) -> tl::expected<void, Exit> {
     const auto parsed = parse_size(text);
     if (!parsed) return wrong(flag, parsed.error());
     value = *parsed;
     return {};
   };
-  const auto duration = [](const char* flag, const std::string& text, TimeNs& value) -> tl::expected<void, Exit> {
+  const auto duration = [](const char* flag, const std::string& text,
+                           TimeNs& value) -> tl::expected<void, Exit> {
     const auto parsed = parse_duration(text);
     if (!parsed) return wrong(flag, parsed.error());
     value = *parsed;
@@ -146,7 +154,8 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
 }
 
 tl::expected<void, Exit> check_ranges(const Options& options) {
-  if (options.rank == kNoRank) return wrong("rank", "is missing; it says which sidecar this is, counted from 0");
+  if (options.rank == kNoRank)
+    return wrong("rank", "is missing; it says which sidecar this is, counted from 0");
   if (options.rank < 0 || options.rank > kRankMax) {
     return wrong("rank", fmt::format("{} is not within 0 to {}", options.rank, kRankMax));
   }
@@ -155,7 +164,8 @@ tl::expected<void, Exit> check_ranges(const Options& options) {
     return wrong("rank", fmt::format("{} does not fit in a world of {}: ranks are 0 to {}", options.rank,
                                      options.world_size, options.world_size - 1));
   }
-  for (const auto& [flag, port] : {std::pair{"grpc-port", options.grpc_port}, {"data-port", options.data_port}}) {
+  for (const auto& [flag, port] :
+       {std::pair{"grpc-port", options.grpc_port}, {"data-port", options.data_port}}) {
     if (port < -1 || port > 65535) return wrong(flag, fmt::format("{} is not a port", port));
   }
   if (options.arena_bytes < (1u << 20)) {
@@ -194,17 +204,19 @@ tl::expected<void, Exit> complete(Options& options) {
   if (options.node.empty()) options.node = host_name();
   if (options.node.size() > kNameBytesMax) return wrong("node", "is longer than 255 bytes");
   if (!is_loopback(options.listen) && !options.insecure) {
-    return wrong("listen", fmt::format("other machines can reach {}, and nothing is encrypted or authenticated: "
-                                       "say --insecure if the network is trusted",
-                                       options.listen));
+    return wrong("listen",
+                 fmt::format("other machines can reach {}, and nothing is encrypted or authenticated: "
+                             "say --insecure if the network is trusted",
+                             options.listen));
   }
   if (options.advertise.empty()) {
     options.advertise = is_wildcard(options.listen) ? host_name() : options.listen;
   }
   const bool default_ports_end = options.rank > 65535 - kDataPortBase;
   if (default_ports_end && (options.data_port < 0 || (options.peers_spec.empty() && options.grpc_port < 0))) {
-    return wrong("rank", fmt::format("{} is too large for the default ports: give --grpc-port and --data-port",
-                                     options.rank));
+    return wrong(
+        "rank",
+        fmt::format("{} is too large for the default ports: give --grpc-port and --data-port", options.rank));
   }
   if (options.data_port < 0) options.data_port = kDataPortBase + options.rank;
 
@@ -225,7 +237,8 @@ tl::expected<void, Exit> complete(Options& options) {
   options.peers = *std::move(peers);
   const auto own = options.peers.find(options.rank);
   if (!own) {
-    return wrong("rank", fmt::format("{} is not among the peers ({})", options.rank, options.peers.summary()));
+    return wrong("rank",
+                 fmt::format("{} is not among the peers ({})", options.rank, options.peers.summary()));
   }
   if (options.grpc_port < 0) options.grpc_port = own->port;
 
@@ -233,7 +246,7 @@ tl::expected<void, Exit> complete(Options& options) {
     return wrong("data-port", fmt::format("{} is the gRPC port already", options.data_port));
   }
 
-  struct stat info {};
+  struct stat info{};
   if (options.arena != ArenaKind::kHost &&
       (stat(options.shm_dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))) {
     return wrong("shm-dir", fmt::format("{} is not a directory: name another one, or use --arena host",
@@ -247,8 +260,9 @@ tl::expected<void, Exit> complete(Options& options) {
 tl::expected<Options, Exit> parse_options(int argc, const char* const* argv) {
   Options options;
   Texts texts;
-  CLI::App app{"sidecard - forwards tensors between the executors of many nodes.\n"
-               "Every setting can also come from the environment (in parentheses); flags win."};
+  CLI::App app{
+      "sidecard - forwards tensors between the executors of many nodes.\n"
+      "Every setting can also come from the environment (in parentheses); flags win."};
   app.name("sidecard");
   app.set_version_flag("--version", "sidecard " SIDECAR_VERSION);
   app.get_formatter()->column_width(34);

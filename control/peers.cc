@@ -36,7 +36,8 @@ tl::expected<HostPort, std::string> parse_host_port(std::string_view text) {
     if (close == std::string_view::npos) return tl::unexpected(fmt::format("'{}' lacks a ']'", text));
     host = text.substr(1, close - 1);
     const std::string_view rest = text.substr(close + 1);
-    if (!rest.empty() && rest.front() != ':') return tl::unexpected(fmt::format("'{}' is not host:port", text));
+    if (!rest.empty() && rest.front() != ':')
+      return tl::unexpected(fmt::format("'{}' is not host:port", text));
     has_port = !rest.empty();
     port = has_port ? rest.substr(1) : rest;
   } else if (const auto colon = text.find(':'); colon != std::string_view::npos) {
@@ -63,7 +64,8 @@ tl::expected<HostPort, std::string> parse_host_port(std::string_view text) {
 
 tl::expected<std::uint16_t, std::string> default_port(Rank rank) {
   if (rank > 65535 - kGrpcPortBase) {
-    return tl::unexpected(fmt::format("rank {} needs an explicit port: {} + {} is none", rank, kGrpcPortBase, rank));
+    return tl::unexpected(
+        fmt::format("rank {} needs an explicit port: {} + {} is none", rank, kGrpcPortBase, rank));
   }
   return static_cast<std::uint16_t>(kGrpcPortBase + rank);
 }
@@ -78,7 +80,8 @@ std::string replace_all(std::string_view text, std::string_view what, std::strin
 }
 
 // "rank=host:port"
-tl::expected<std::pair<Rank, HostPort>, std::string> parse_entry(std::string_view entry, std::int64_t world_size) {
+tl::expected<std::pair<Rank, HostPort>, std::string> parse_entry(std::string_view entry,
+                                                                 std::int64_t world_size) {
   const auto equals = entry.find('=');
   if (equals == std::string_view::npos) {
     return tl::unexpected(fmt::format("'{}' is not rank=host:port", entry));
@@ -104,14 +107,16 @@ tl::expected<std::pair<Rank, HostPort>, std::string> parse_entry(std::string_vie
 tl::expected<std::string, std::string> read_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return tl::unexpected(fmt::format("cannot read the peers file {}", path));
+  if (!file || !(text << file.rdbuf()))
+    return tl::unexpected(fmt::format("cannot read the peers file {}", path));
   return text.str();
 }
 
 }  // namespace
 
 std::string HostPort::text() const {
-  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
+                                             : fmt::format("[{}]:{}", host, port);
 }
 
 tl::expected<StaticPeers, std::string> StaticPeers::parse(std::string_view spec, std::int64_t world_size) {
@@ -132,8 +137,8 @@ tl::expected<StaticPeers, std::string> StaticPeers::parse(std::string_view spec,
   }
   if (world_size > kRankMax) return tl::unexpected(fmt::format("--world-size {} is too large", world_size));
   if (pattern->port != 0 && world_size > 1 && pattern->host.find(kPlaceholder) == std::string::npos) {
-    return tl::unexpected(
-        fmt::format("--peers '{}' is one address for {} ranks: put %d (the rank) into the name", spec, world_size));
+    return tl::unexpected(fmt::format(
+        "--peers '{}' is one address for {} ranks: put %d (the rank) into the name", spec, world_size));
   }
   if (pattern->port == 0) {
     const auto last = default_port(static_cast<Rank>(world_size - 1));

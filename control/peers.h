@@ -1,4 +1,5 @@
-// Static membership: which ranks can exist and where each one's gRPC server is, as the configuration says. Immutable.
+// Static membership: which ranks can exist and where each one's gRPC server is, as the configuration says.
+// Immutable.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,8 @@ class StaticPeers {
   // `spec` is one of
   //   0=host:port,1=host:port     a list; without ":port" it is 10000 + rank
   //   @file                       the same, entries separated by commas or line ends, '#' starts a comment
-  //   sidecar-%d.sidecars:10000   a pattern for ranks 0 .. world_size-1; %d is the rank, which the port defaults to
-  //   host                        all ranks 0 .. world_size-1 on one host, at ports 10000 + rank
+  //   sidecar-%d.sidecars:10000   a pattern for ranks 0 .. world_size-1; %d is the rank, which the port
+  //   defaults to host                        all ranks 0 .. world_size-1 on one host, at ports 10000 + rank
   // world_size 0: not said. The error names the line and column where there are any.
   static tl::expected<StaticPeers, std::string> parse(std::string_view spec, std::int64_t world_size);
 

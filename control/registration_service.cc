@@ -25,8 +25,9 @@ class RegistrationService final : public v1::Registration::Service {
       return grpc::Status::OK;
     }
     auto ticket = ask<Result<Ticket>>(
-        context_.mailbox, [&backend = context_.backend, client = request->client_instance(), rank = request->rank(),
-                           send = request->send_unit_bytes(), receive = request->recv_unit_bytes()] {
+        context_.mailbox,
+        [&backend = context_.backend, client = request->client_instance(), rank = request->rank(),
+         send = request->send_unit_bytes(), receive = request->recv_unit_bytes()] {
           return backend.register_client(client, rank, send, receive);
         });
     if (!ticket) return ticket.error();
@@ -38,10 +39,10 @@ class RegistrationService final : public v1::Registration::Service {
   grpc::Status Unregister(grpc::ServerContext*, const v1::UnregisterRequest* request,
                           v1::UnregisterResponse*) override {
     if (request->ticket().size() > kTicketBytesMax) return invalid("ticket is too long");
-    const auto done = ask<Status>(context_.mailbox, [&backend = context_.backend, client = request->client_instance(),
-                                                     ticket = Ticket(request->ticket())] {
-      return backend.unregister_client(client, ticket);
-    });
+    const auto done = ask<Status>(
+        context_.mailbox,
+        [&backend = context_.backend, client = request->client_instance(),
+         ticket = Ticket(request->ticket())] { return backend.unregister_client(client, ticket); });
     if (!done) return done.error();
     return *done ? grpc::Status::OK : to_grpc(done->error());
   }
@@ -49,18 +50,22 @@ class RegistrationService final : public v1::Registration::Service {
  private:
   // What can be said without knowing the other clients. *leader: of the group that was named.
   grpc::Status check(const v1::RegisterRequest& request, Rank* leader) const {
-    if (request.client_instance() == 0) return invalid("client_instance is 0: it must be random per process start");
+    if (request.client_instance() == 0)
+      return invalid("client_instance is 0: it must be random per process start");
     if (!identity_.peers.knows(request.rank())) {
-      return invalid(fmt::format("rank {} does not exist: there are {}", request.rank(), identity_.peers.summary()));
+      return invalid(
+          fmt::format("rank {} does not exist: there are {}", request.rank(), identity_.peers.summary()));
     }
     if (request.node().size() > kNameBytesMax) return invalid("node is longer than 255 bytes");
     if (static_cast<std::size_t>(request.group_size()) > kDestinationsMax) {
-      return invalid(fmt::format("group has {} ranks, at most {} are allowed", request.group_size(), kDestinationsMax));
+      return invalid(
+          fmt::format("group has {} ranks, at most {} are allowed", request.group_size(), kDestinationsMax));
     }
     std::vector<Rank> group(request.group().begin(), request.group().end());
     if (group.empty()) group.push_back(request.rank());
     std::sort(group.begin(), group.end());
-    if (std::adjacent_find(group.begin(), group.end()) != group.end()) return invalid("group names a rank twice");
+    if (std::adjacent_find(group.begin(), group.end()) != group.end())
+      return invalid("group names a rank twice");
     if (!std::binary_search(group.begin(), group.end(), request.rank())) {
       return invalid(fmt::format("group does not contain rank {}, which registers", request.rank()));
     }
@@ -69,11 +74,12 @@ class RegistrationService final : public v1::Registration::Service {
     }
     *leader = group.front();
     if (*leader != identity_.rank && request.rank() != identity_.rank) {
-      return invalid(fmt::format("this is rank {}, not rank {} nor its group's leader, rank {}", identity_.rank,
-                                 request.rank(), *leader));
+      return invalid(fmt::format("this is rank {}, not rank {} nor its group's leader, rank {}",
+                                 identity_.rank, request.rank(), *leader));
     }
     return check_versions(identity_, fmt::format("the client for rank {}", request.rank()),
-                          request.protocol_version_min(), request.protocol_version_max(), request.ucx_version());
+                          request.protocol_version_min(), request.protocol_version_max(),
+                          request.ucx_version());
   }
 
   void fill(std::string ticket, const v1::RegisterRequest& request, v1::RegisterResponse* response) const {

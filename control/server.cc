@@ -18,10 +18,13 @@ namespace {
 
 constexpr int kMessageBytesMax = 4 << 20;
 constexpr std::size_t kMemoryBytes = 16 << 20;  // gRPC slows down rather than take more
-constexpr int kThreadsMax = 16;                 // handlers block for a moment; more calls than this at once are refused
+// A call takes a thread while it waits for the loop, normally some microseconds. Beyond this many calls are
+// refused.
+constexpr int kThreadsMax = 1024;
 constexpr std::chrono::milliseconds kShutdownLimit{250};
 
-// gRPC's own complaints (a port that is taken, a peer that is away) are told by us, in words that name the setting.
+// gRPC's own complaints (a port that is taken, a peer that is away) are told by us, in words that name the
+// setting.
 void log_grpc(gpr_log_func_args* args) { LOG_DEBUG("gRPC: {}", args->message); }
 
 void configure_once() {
@@ -52,7 +55,8 @@ ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)
 tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(const std::string& host,
                                                                                std::uint16_t port,
                                                                                const Identity& identity,
-                                                                               Mailbox& mailbox, Backend& backend) {
+                                                                               Mailbox& mailbox,
+                                                                               Backend& backend) {
   configure_once();
   auto impl = std::make_unique<Impl>(identity, mailbox, backend);
   grpc::ServerBuilder builder;
@@ -72,9 +76,10 @@ tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(c
   for (const auto& service : impl->services) builder.RegisterService(service.get());
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || bound_port == 0) {
-    return tl::unexpected(fmt::format("rank {}: cannot listen for gRPC on {}: the port is taken, or the address is not "
-                                      "this machine's; choose another with --grpc-port or --listen",
-                                      identity.rank, address));
+    return tl::unexpected(
+        fmt::format("rank {}: cannot listen for gRPC on {}: the port is taken, or the address is not "
+                    "this machine's; choose another with --grpc-port or --listen",
+                    identity.rank, address));
   }
   impl->context.grpc_port = static_cast<std::uint16_t>(bound_port);
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));

@@ -13,9 +13,10 @@ namespace sidecar {
 class ControlServer {
  public:
   // Listens on host:port (0: any free one) and serves at once. The error says what to do.
-  static tl::expected<std::unique_ptr<ControlServer>, std::string> start(const std::string& host, std::uint16_t port,
-                                                                         const Identity& identity, Mailbox& mailbox,
-                                                                         Backend& backend);
+  static tl::expected<std::unique_ptr<ControlServer>, std::string> start(const std::string& host,
+                                                                         std::uint16_t port,
+                                                                         const Identity& identity,
+                                                                         Mailbox& mailbox, Backend& backend);
   // Cuts off calls that are not over within 250 ms. The mailbox should be closed by then, so that none does.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;

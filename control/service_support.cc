@@ -39,15 +39,18 @@ grpc::Status loop_unavailable(bool late) {
 grpc::Status check_versions(const Identity& identity, const std::string& who, std::uint32_t version_min,
                             std::uint32_t version_max, const std::string& ucx_version) {
   if (version_min > kProtocolVersionMax || version_max < kProtocolVersionMin) {
-    return {grpc::StatusCode::FAILED_PRECONDITION,
-            fmt::format("{} speaks protocol versions {} to {}, rank {} speaks {} to {}: install the same sidecar release",
-                        who, version_min, version_max, identity.rank, kProtocolVersionMin, kProtocolVersionMax)};
+    return {
+        grpc::StatusCode::FAILED_PRECONDITION,
+        fmt::format(
+            "{} speaks protocol versions {} to {}, rank {} speaks {} to {}: install the same sidecar release",
+            who, version_min, version_max, identity.rank, kProtocolVersionMin, kProtocolVersionMax)};
   }
   if (ucx_version != identity.ucx_version) {
-    return {grpc::StatusCode::FAILED_PRECONDITION,
-            fmt::format("{} runs UCX {}, rank {} runs UCX {}, and these do not work together: install the same UCX",
-                        who, ucx_version.empty() ? "(version not said)" : ucx_version, identity.rank,
-                        identity.ucx_version)};
+    return {
+        grpc::StatusCode::FAILED_PRECONDITION,
+        fmt::format(
+            "{} runs UCX {}, rank {} runs UCX {}, and these do not work together: install the same UCX", who,
+            ucx_version.empty() ? "(version not said)" : ucx_version, identity.rank, identity.ucx_version)};
   }
   return grpc::Status::OK;
 }

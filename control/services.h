@@ -1,5 +1,5 @@
-// The gRPC services. Their handlers run on gRPC's threads, check what they were sent, post to the mailbox and wait for
-// the answer with a time limit.
+// The gRPC services. Their handlers run on gRPC's threads, check what they were sent, post to the mailbox and
+// wait for the answer with a time limit.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// The sidecar server: puts the parts together, runs them, takes them apart. Everything that is decided once per process
-// is decided here; what the parts do is theirs.
+// The sidecar server: puts the parts together, runs them, takes them apart. Everything that is decided once
+// per process is decided here; what the parts do is theirs.
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -25,7 +25,8 @@ namespace {
 constexpr TimeNs kGoodbyeNs = 150 * kMillisecond;  // for Goodbye to leave before its connection closes
 constexpr unsigned kTeardownSeconds = 10;
 
-using Started = tl::expected<void, std::string>;  // the error says what failed, for which rank, and what to do
+using Started =
+    tl::expected<void, std::string>;  // the error says what failed, for which rank, and what to do
 
 class Sidecard {
  public:
@@ -103,12 +104,14 @@ Started Sidecard::check_network() {
     const char* purpose;
     const char* flag;
     std::int32_t port;
-  } ports[] = {{"gRPC", "--grpc-port", options_.grpc_port}, {"active messages", "--data-port", options_.data_port}};
+  } ports[] = {{"gRPC", "--grpc-port", options_.grpc_port},
+               {"active messages", "--data-port", options_.data_port}};
   for (const auto& [purpose, flag, port] : ports) {
     const auto problem = port_problem(options_.listen, static_cast<std::uint16_t>(port));
     if (!problem) continue;
-    return tl::unexpected(fmt::format("rank {}: cannot listen for {} on {}:{}: {}; choose another with {} or --listen",
-                                      options_.rank, purpose, options_.listen, port, *problem, flag));
+    return tl::unexpected(
+        fmt::format("rank {}: cannot listen for {} on {}:{}: {}; choose another with {} or --listen",
+                    options_.rank, purpose, options_.listen, port, *problem, flag));
   }
   return {};
 }
@@ -124,10 +127,11 @@ Started Sidecard::make_arena() {
   if (!arena) {
     const Error& error = arena.error();
     if (error.code == Errc::kNoSpace) {
-      return tl::unexpected(fmt::format(
-          "rank {}: an arena of {} does not fit {}, where {} bytes are free: lower --shm-size, make room, or name "
-          "another directory with --shm-dir",
-          options_.rank, size_text(options_.arena_bytes), options_.shm_dir, error.b));
+      return tl::unexpected(
+          fmt::format("rank {}: an arena of {} does not fit {}, where {} bytes are free: lower --shm-size, "
+                      "make room, or name "
+                      "another directory with --shm-dir",
+                      options_.rank, size_text(options_.arena_bytes), options_.shm_dir, error.b));
     }
     return tl::unexpected(fmt::format("rank {}: cannot make an arena in {}: {}; see --shm-dir and --arena",
                                       options_.rank, options_.shm_dir, to_string(error)));
@@ -145,9 +149,10 @@ Started Sidecard::open_transport() {
   wanted.net_listen = HostPort{options_.listen, static_cast<std::uint16_t>(options_.data_port)}.text();
   auto transport = UcxTransport::create(wanted, loop_);
   if (!transport) {
-    return tl::unexpected(fmt::format("rank {}: cannot start UCX on {}: {}; see --data-port, --listen and the UCX_ "
-                                      "variables in the environment",
-                                      options_.rank, wanted.net_listen, to_string(transport.error())));
+    return tl::unexpected(
+        fmt::format("rank {}: cannot start UCX on {}: {}; see --data-port, --listen and the UCX_ "
+                    "variables in the environment",
+                    options_.rank, wanted.net_listen, to_string(transport.error())));
   }
   transport_ = *std::move(transport);
   const std::string listening(transport_->net_address().view());
@@ -187,15 +192,16 @@ void Sidecard::make_engine() {
 }
 
 Started Sidecard::open_server() {
-  auto server = ControlServer::start(options_.listen, static_cast<std::uint16_t>(options_.grpc_port), identity_,
-                                     mailbox_, *backend_);
+  auto server = ControlServer::start(options_.listen, static_cast<std::uint16_t>(options_.grpc_port),
+                                     identity_, mailbox_, *backend_);
   if (!server) return tl::unexpected(server.error());
   server_ = *std::move(server);
   return {};
 }
 
 Started Sidecard::start() {
-  if (auto network = check_network(); !network) return network;  // before the arena, which takes a second per GiB
+  if (auto network = check_network(); !network)
+    return network;  // before the arena, which takes a second per GiB
   if (auto arena = make_arena(); !arena) return arena;
   if (auto transport = open_transport(); !transport) return transport;
   make_engine();
@@ -206,7 +212,8 @@ Started Sidecard::start() {
   if (auto server = open_server(); !server) return server;
   std::printf("ready rank=%d grpc=%s data=%s instance=%016lx node=%s local=%s arena=%s\n", options_.rank,
               HostPort{options_.advertise, server_->port()}.text().c_str(), identity_.net_address.c_str(),
-              identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(), arena_->path().c_str());
+              identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(),
+              arena_->path().c_str());
   std::fflush(stdout);
   return {};
 }
@@ -250,7 +257,8 @@ TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), 
 
 void Sidecard::run() {
   loop_.run();
-  // The loop hears no signals any more. What is left to do is bounded; should it not be, it ends all the same.
+  // The loop hears no signals any more. What is left to do is bounded; should it not be, it ends all the
+  // same.
   exit_on_signals(arena_->path(), 128 + SIGTERM);
   limit_teardown(kTeardownSeconds);
   LOG_INFO("ended");

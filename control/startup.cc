@@ -24,8 +24,8 @@
 namespace sidecar {
 namespace {
 
-// UCX: its signal handlers would hide ours and those of tools; its memory hooks are for transports we do not use.
-// mimalloc: freed memory goes back to the system, so that an idle sidecar is small after a busy hour.
+// UCX's signal handlers would hide ours and those of tools; its memory hooks are for transports we do not
+// use.
 constexpr std::pair<const char*, const char*> kEnvironment[] = {
     {"UCX_HANDLE_ERRORS", "none"},
     {"UCX_MEM_EVENTS", "n"},
@@ -46,7 +46,7 @@ void on_signal(int number) {
 }
 
 void handle(int number) {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   sigfillset(&action.sa_mask);
   CHECK(sigaction(number, &action, nullptr) == 0);
@@ -65,9 +65,11 @@ void ensure_environment(char* const* argv) {
   // The program's own path rather than /proc/self/exe, which would become its name in process lists.
   std::array<char, PATH_MAX> path{};
   if (readlink("/proc/self/exe", path.data(), path.size() - 1) > 0) execv(path.data(), argv);
-  LOG_WARN("cannot execute again with UCX's settings ({}): put UCX_HANDLE_ERRORS=none and UCX_MEM_EVENTS=n into the "
-           "environment",
-           std::strerror(errno));
+  LOG_WARN(
+      "cannot execute again with UCX's settings ({}): put UCX_HANDLE_ERRORS=none and UCX_MEM_EVENTS=n into "
+      "the "
+      "environment",
+      std::strerror(errno));
 }
 
 void exit_on_signals(const std::string& file, int code) {

@@ -57,8 +57,8 @@ bool Tickets::owns(InstanceId client, const Ticket& ticket) const {
 Result<Ticket> Tickets::issue_peer(InstanceId from_instance, Rank from_rank, TimeNs now) {
   std::erase_if(peers_, [now](const Peer& peer) { return peer.expires <= now; });
   if (peers_.size() >= kPeerTicketsMax) {
-    return fail(Errc::kNoSpace, "too many peers were given a ticket and did not connect", from_rank, peers_.size(),
-                kPeerTicketsMax);
+    return fail(Errc::kNoSpace, "too many peers were given a ticket and did not connect", from_rank,
+                peers_.size(), kPeerTicketsMax);
   }
   peers_.push_back(Peer{from_instance, from_rank, now + kPeerTicketNs, random()});
   return peers_.back().ticket;
@@ -80,7 +80,8 @@ Status Tickets::redeem(const Hello& hello, TimeNs now) {
   const auto it = std::find_if(peers_.begin(), peers_.end(), [&](const Peer& peer) {
     return peer.instance == hello.instance && equal_in_constant_time(peer.ticket, hello.ticket);
   });
-  if (it == peers_.end()) return fail(Errc::kUnauthorized, "the peer's ticket is unknown or was used", hello.rank);
+  if (it == peers_.end())
+    return fail(Errc::kUnauthorized, "the peer's ticket is unknown or was used", hello.rank);
   const Peer found = *it;
   peers_.erase(it);
   if (found.expires <= now) return fail(Errc::kUnauthorized, "the peer's ticket has expired", hello.rank);

@@ -1,4 +1,5 @@
-// The tickets that Hello must show: who got one, and for which connection. Owned and used by the loop's thread only.
+// The tickets that Hello must show: who got one, and for which connection. Owned and used by the loop's
+// thread only.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +18,17 @@ class Tickets {
   // self: the instance every Hello must be addressed to.
   explicit Tickets(InstanceId self) : self_(self) {}
 
-  // A client's ticket stays valid, for reconnection, until it is revoked or issued anew. Beyond kClientsMax the one
-  // that was neither issued nor shown for the longest time is forgotten: that client registers again if it ever
-  // reconnects. (Clients that were killed never say goodbye.)
+  // A client's ticket stays valid, for reconnection, until it is revoked or issued anew. Beyond kClientsMax
+  // the one that was neither issued nor shown for the longest time is forgotten: that client registers again
+  // if it ever reconnects. (Clients that were killed never say goodbye.)
   Ticket issue_client(InstanceId client, Rank rank);
   [[nodiscard]] bool knows(InstanceId client) const { return clients_.contains(client); }
   // False when that is not the ticket of that client.
   [[nodiscard]] bool owns(InstanceId client, const Ticket& ticket) const;
   void revoke_client(InstanceId client) { clients_.erase(client); }
 
-  // A peer's ticket is good for one Hello of that instance within kPeerTicketNs. kNoSpace when too many are unused.
+  // A peer's ticket is good for one Hello of that instance within kPeerTicketNs. kNoSpace when too many are
+  // unused.
   Result<Ticket> issue_peer(InstanceId from_instance, Rank from_rank, TimeNs now);
 
   // kUnauthorized, with the reason, unless the ticket fits this Hello in every respect.

@@ -10,9 +10,11 @@ namespace sidecar {
 namespace {
 
 // A non-negative number and what follows it.
-tl::expected<std::pair<double, std::string_view>, std::string> split(std::string_view text, const char* example) {
+tl::expected<std::pair<double, std::string_view>, std::string> split(std::string_view text,
+                                                                     const char* example) {
   double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
   if (error != std::errc{} || !std::isfinite(value) || value < 0) {
     return tl::unexpected(fmt::format("'{}' is not {}", text, example));
   }
@@ -30,7 +32,8 @@ tl::expected<std::uint64_t, std::string> parse_size(std::string_view text) {
   if (!unit.empty()) {
     const auto power = kUnits.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit.front()))));
     const std::string_view rest = power == std::string_view::npos ? unit : unit.substr(1);
-    if (rest != "" && rest != "B" && rest != "iB") return tl::unexpected(fmt::format("'{}' is not {}", text, kExample));
+    if (rest != "" && rest != "B" && rest != "iB")
+      return tl::unexpected(fmt::format("'{}' is not {}", text, kExample));
     if (power != std::string_view::npos) value = std::ldexp(value, 10 * static_cast<int>(power + 1));
   }
   if (value >= 0x1p63) return tl::unexpected(fmt::format("'{}' is too large", text));

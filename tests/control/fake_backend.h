@@ -42,7 +42,8 @@ class FakeBackend final : public Backend {
   std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
     CHECK_ON_LOOP(loop_);
     std::vector<ChunkInfo> page;
-    for (std::size_t i = skip; i < chunk_rows.size() && page.size() < limit; ++i) page.push_back(chunk_rows[i]);
+    for (std::size_t i = skip; i < chunk_rows.size() && page.size() < limit; ++i)
+      page.push_back(chunk_rows[i]);
     return page;
   }
   std::vector<PeerInfo> peers() const override {

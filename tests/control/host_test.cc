@@ -1,6 +1,7 @@
 // Other processes' memory and ends, with real files and real processes.
 #include "control/host.h"
 
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,8 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "core/arena.h"
 #include "tests/support/test_loop.h"

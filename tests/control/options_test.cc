@@ -90,7 +90,8 @@ TEST(Options, AnEmptyVariableIsNoSetting) {
 
 TEST(Options, TheOwnPortComesFromThePeersUnlessAFlagSaysAnother) {
   EXPECT_EQ(parse({"--rank", "1", "--peers", "0=a:7000,1=b:7001"})->grpc_port, 7001);
-  EXPECT_EQ(parse({"--rank", "1", "--peers", "sidecar-%d.sidecars:10000", "--world-size", "3"})->grpc_port, 10000);
+  EXPECT_EQ(parse({"--rank", "1", "--peers", "sidecar-%d.sidecars:10000", "--world-size", "3"})->grpc_port,
+            10000);
   EXPECT_EQ(parse({"--rank", "1", "--peers", "0=a:7000,1=b:7001", "--grpc-port", "0"})->grpc_port, 0);
 }
 
@@ -120,7 +121,8 @@ TEST(Options, EachWrongSettingIsNamedInTheError) {
 }
 
 TEST(Options, ARankThatIsNotAmongThePeersIsRefused) {
-  EXPECT_THAT(error_of({"--rank", "2", "--peers", "0=a:1,1=b:1"}), HasSubstr("2 is not among the peers (ranks 0, 1)"));
+  EXPECT_THAT(error_of({"--rank", "2", "--peers", "0=a:1,1=b:1"}),
+              HasSubstr("2 is not among the peers (ranks 0, 1)"));
 }
 
 TEST(Options, ALargeRankNeedsItsPortsSpelledOut) {
@@ -164,7 +166,8 @@ TEST(Options, HelpAndVersionAreNotErrors) {
 }
 
 TEST(Options, TheDescriptionShowsWhatIsInEffect) {
-  const auto options = parse({"--rank", "1", "--world-size", "2", "--shm-size", "64M", "--deadline", "never"});
+  const auto options =
+      parse({"--rank", "1", "--world-size", "2", "--shm-size", "64M", "--deadline", "never"});
   ASSERT_TRUE(options) << options.error().text;
   const std::string text = describe(*options);
   EXPECT_THAT(text, HasSubstr("ranks 0 to 1"));

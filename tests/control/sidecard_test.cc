@@ -1,4 +1,5 @@
-// The sidecard program as an operator meets it: start, settings that are wrong, signals, and what it leaves behind.
+// The sidecard program as an operator meets it: start, settings that are wrong, signals, and what it leaves
+// behind.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
@@ -68,9 +69,10 @@ class SidecardTest : public testing::Test {
     EXPECT_TRUE(std::filesystem::is_empty(directory_)) << directory_;
     std::filesystem::remove_all(directory_);
   }
-  std::unique_ptr<Child> start(std::vector<std::string> arguments, std::vector<std::string> environment = {}) const {
-    std::vector<std::string> command{SIDECARD_PROGRAM, "--grpc-port", "0", "--data-port", "0", "--shm-dir", directory_,
-                                     "--shm-size", "8M"};
+  std::unique_ptr<Child> start(std::vector<std::string> arguments,
+                               std::vector<std::string> environment = {}) const {
+    std::vector<std::string> command{SIDECARD_PROGRAM, "--grpc-port", "0",          "--data-port", "0",
+                                     "--shm-dir",      directory_,    "--shm-size", "8M"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     return std::make_unique<Child>(std::move(command), std::move(environment));
   }
@@ -118,7 +120,8 @@ TEST_F(SidecardTest, ServesGrpcAndDrainsOnRequest) {
     EXPECT_EQ(stats.rank(), 2);
     EXPECT_FALSE(stats.draining());
     EXPECT_GT(stats.send().bytes(), 0u);
-    EXPECT_LE(stats.send().bytes() + stats.receive().bytes() + stats.reserve().bytes(), stats.arena().bytes());
+    EXPECT_LE(stats.send().bytes() + stats.receive().bytes() + stats.reserve().bytes(),
+              stats.arena().bytes());
     EXPECT_EQ(stats.send().used_bytes() + stats.receive().used_bytes(), 0u);
     EXPECT_EQ(stats.arena().path(), fields["arena"]);
   }
@@ -193,8 +196,9 @@ TEST_F(SidecardTest, APortThatIsTakenIsNamedWithItsFlag) {
   const TakenPort taken;
   expect_refused({"--rank", "5", "--grpc-port", taken.text()},
                  "rank 5: cannot listen for gRPC on 127.0.0.1:" + taken.text() + ": the port is taken");
-  expect_refused({"--rank", "5", "--data-port", taken.text()},
-                 "rank 5: cannot listen for active messages on 127.0.0.1:" + taken.text() + ": the port is taken");
+  expect_refused(
+      {"--rank", "5", "--data-port", taken.text()},
+      "rank 5: cannot listen for active messages on 127.0.0.1:" + taken.text() + ": the port is taken");
 }
 
 #ifdef SIDECAR_EXPECT_MIMALLOC

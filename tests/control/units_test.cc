@@ -33,7 +33,8 @@ TEST(Units, DurationsTakeUnits) {
 }
 
 TEST(Units, WhatIsNoDurationIsRefused) {
-  for (const char* text : {"", "s", "-1s", "1 s", "1d", "soon", "1e12"}) EXPECT_FALSE(parse_duration(text)) << text;
+  for (const char* text : {"", "s", "-1s", "1 s", "1d", "soon", "1e12"})
+    EXPECT_FALSE(parse_duration(text)) << text;
 }
 
 TEST(Units, TextRoundTrips) {
