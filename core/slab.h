@@ -38,8 +38,8 @@ struct Run {
 class Slab {
  public:
   // Offsets handed out are absolute: region_offset <= offset. region_bytes >= 64. Throws std::bad_alloc when
-  // there is no address space for the metadata (a tenth of the region, all but the touched part of it free of
-  // charge).
+  // there is no address space for the metadata (a tenth of the region, a quarter below 64 MiB; only what is
+  // touched costs memory: 13 MiB when 16 GiB are full of 7 KiB slots).
   Slab(std::uint64_t region_offset, std::uint64_t region_bytes);
 
   // `unit_bytes` is the hint (0 counts as 64). A chunk of 0 bytes takes one slot. nullopt: no room now.
