@@ -1,6 +1,7 @@
 #include <charconv>
 #include <cstdio>
 #include <deque>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "client/npy.h"
@@ -29,6 +30,12 @@ std::optional<Group> parse_group(const std::string& text) {
 
 Failure invalid(std::string message) { return {Errc::kInvalidArgument, kNoRank, std::move(message)}; }
 
+// Not initialised: pages that a short input does not reach are never touched.
+struct Bytes {
+  std::unique_ptr<std::byte[]> data{};
+  std::size_t size = 0;
+};
+
 // A file cut into chunks: a tensor along its first dimension, anything else into runs of bytes.
 class Cutter {
  public:
@@ -45,7 +52,7 @@ class Cutter {
   Expected<void> fill(std::span<std::byte> into);
 
   // Not a tensor: the next bytes, none at the end.
-  Expected<std::vector<std::byte>> next_bytes();
+  Expected<Bytes> next_bytes();
 
  private:
   explicit Cutter(Input input) : input_(std::move(input)) {}
@@ -138,18 +145,17 @@ Expected<void> Cutter::fill(std::span<std::byte> into) {
   return {};
 }
 
-Expected<std::vector<std::byte>> Cutter::next_bytes() {
-  std::vector<std::byte> bytes;
-  // Not more than there is: a chunk of gigabytes need not be set aside for a small file.
+Expected<Bytes> Cutter::next_bytes() {
   const std::uint64_t left = total_ ? *total_ - std::min(*total_, chunks_cut_ * chunk_bytes_) : chunk_bytes_;
-  bytes.resize(std::min(chunk_bytes_, left));
-  std::size_t have = std::min(bytes.size(), start_.size() - start_used_);
-  std::copy_n(start_.begin() + static_cast<std::ptrdiff_t>(start_used_), have, bytes.begin());
-  start_used_ += have;
-  const Expected<std::size_t> got = input_.read(std::span(bytes).subspan(have));
+  const std::size_t wanted = std::min(chunk_bytes_, left);
+  Bytes bytes{std::make_unique_for_overwrite<std::byte[]>(wanted),
+              std::min(wanted, start_.size() - start_used_)};
+  std::copy_n(start_.data() + start_used_, bytes.size, bytes.data.get());
+  start_used_ += bytes.size;
+  const Expected<std::size_t> got = input_.read({bytes.data.get() + bytes.size, wanted - bytes.size});
   if (!got) return got.error();
-  if (total_ && have + *got != bytes.size()) return invalid("the file became shorter while it was read");
-  bytes.resize(have + *got);
+  bytes.size += *got;
+  if (total_ && bytes.size != wanted) return invalid("the file became shorter while it was read");
   ++chunks_cut_;
   return bytes;
 }
@@ -160,18 +166,26 @@ class Shipment {
   Shipment(Client& client, const SendArguments& arguments, Groups to, Progress& progress)
       : client_(client), id_(arguments.id), to_(std::move(to)), progress_(progress) {}
 
+  // After a failure: what is still on its way ends before its memory goes.
+  ~Shipment() {
+    for (UnderWay& rest : under_way_) rest.delivered.cancel();
+    for (UnderWay& rest : under_way_) rest.delivered.wait();
+  }
+  Shipment(const Shipment&) = delete;
+  Shipment& operator=(const Shipment&) = delete;
+
   Expected<void> run(Cutter& cutter, std::optional<ChunkIndex> num_chunks);
   [[nodiscard]] ChunkIndex chunks() const { return chunk_; }
 
  private:
   struct UnderWay {
     Future<void> delivered;
-    std::vector<std::byte> source;  // must not move before it is captured
+    std::unique_ptr<std::byte[]> source;  // must stay until it is captured
     std::uint64_t bytes = 0;
   };
 
   Expected<void> send_tensor(Cutter& cutter);
-  Expected<void> send_bytes(std::vector<std::byte> bytes);
+  void send_bytes(Bytes bytes);
   Expected<void> settle_down_to(std::size_t count);
 
   Client& client_;
@@ -189,13 +203,6 @@ Expected<void> Shipment::settle_down_to(std::size_t count) {
     UnderWay first = std::move(under_way_.front());
     under_way_.pop_front();
     if (const Expected<void> result = first.delivered.get(); !result) {
-      const bool keeps_sources = !under_way_.empty();
-      // What is behind it ends as well, before its memory goes.
-      if (keeps_sources) {
-        for (UnderWay& rest : under_way_) rest.delivered.cancel();
-        for (UnderWay& rest : under_way_) static_cast<void>(rest.delivered.get());
-        under_way_.clear();
-      }
       return result;
     }
     progress_.moved(first.bytes);
@@ -213,13 +220,10 @@ Expected<void> Shipment::send_tensor(Cutter& cutter) {
   return {};
 }
 
-Expected<void> Shipment::send_bytes(std::vector<std::byte> bytes) {
-  under_way_.push_back({{}, std::move(bytes), 0});
-  UnderWay& last = under_way_.back();
-  last.bytes = last.source.size();
-  const Object object{last.source.data(), last.source.size()};
-  last.delivered = client_.send_async(object, id_, to_, chunk_, num_chunks_, options_).delivered;
-  return {};
+void Shipment::send_bytes(Bytes bytes) {
+  const Object object{bytes.data.get(), bytes.size};
+  Future<void> delivered = client_.send_async(object, id_, to_, chunk_, num_chunks_, options_).delivered;
+  under_way_.push_back({std::move(delivered), std::move(bytes.data), bytes.size});
 }
 
 Expected<void> Shipment::run(Cutter& cutter, std::optional<ChunkIndex> num_chunks) {
@@ -231,10 +235,10 @@ Expected<void> Shipment::run(Cutter& cutter, std::optional<ChunkIndex> num_chunk
       if (!cutter.more()) break;
       if (const Expected<void> sent = send_tensor(cutter); !sent) return sent;
     } else {
-      Expected<std::vector<std::byte>> bytes = cutter.next_bytes();
+      Expected<Bytes> bytes = cutter.next_bytes();
       if (!bytes) return bytes.error();
-      if (bytes->empty() && !num_chunks) break;
-      if (const Expected<void> sent = send_bytes(std::move(*bytes)); !sent) return sent;
+      if (bytes->size == 0 && !num_chunks) break;
+      send_bytes(std::move(*bytes));
     }
     if (const Expected<void> settled = settle_down_to(kUnderWayMax - 1); !settled) return settled;
   }

@@ -1,0 +1,9 @@
+// The demo from its beginning to its end.
+#pragma once
+
+namespace sidecar::demo {
+
+// Prints what happens and returns the exit code: 0 only when everything was as it should be.
+int direct();
+
+}  // namespace sidecar::demo

@@ -1,0 +1,154 @@
+#include "tests/client/session_fixture.h"
+
+namespace sidecar::client_internal {
+namespace {
+
+using SessionSend = SessionTest;
+
+TEST_F(SessionSend, InlineBytesAreCapturedAtOnceAndDeliveredByTheReply) {
+  link_up();
+  SendCall call = send({}, Source::kInline);
+  EXPECT_TRUE(call.captured.get());
+  EXPECT_FALSE(call.delivered.ready());
+  answer(reply(call.request));
+  EXPECT_TRUE(call.delivered.get());
+  EXPECT_EQ(session->under_way(), 0u);
+}
+
+TEST_F(SessionSend, APayloadIsCapturedWhenTheSidecarHasItAndTheTransportIsThroughWithIt) {
+  link_up();
+  const std::vector<std::byte> source(100'000);
+  SendCall first = send(source);
+  answer(reply(first.request, Errc::kOk, Stage::kCaptured));
+  EXPECT_FALSE(first.captured.ready());  // the transport may still read
+  session->on_sent(first.request, {});
+  EXPECT_TRUE(first.captured.get());
+  EXPECT_FALSE(first.delivered.ready());
+  answer(reply(first.request));
+  EXPECT_TRUE(first.delivered.get());
+
+  SendCall second = send(source);
+  session->on_sent(second.request, {});
+  EXPECT_FALSE(second.captured.ready());  // the sidecar may still die before it has it
+  answer(reply(second.request, Errc::kOk, Stage::kCaptured));
+  EXPECT_TRUE(second.captured.get());
+}
+
+TEST_F(SessionSend, AFailureWaitsUntilTheTransportIsThroughWithTheCallersMemory) {
+  link_up();
+  const std::vector<std::byte> source(100'000);
+  SendCall call = send(source);
+  Reply with = reply(call.request, Errc::kAlreadyExists);
+  with.failures = 2;
+  with.failed_rank[0] = 4;
+  with.failed_code[0] = Errc::kAlreadyExists;
+  with.failed_rank[1] = 6;
+  with.failed_code[1] = Errc::kPeerLost;
+  answer(with);
+  EXPECT_FALSE(call.captured.ready());
+  EXPECT_FALSE(call.delivered.ready());
+  session->on_sent(call.request, {});
+  EXPECT_EQ(call.captured.get().code(), Errc::kAlreadyExists);
+  const Expected<void> delivered = call.delivered.get();
+  ASSERT_EQ(delivered.error().failed.size(), 2u);
+  EXPECT_EQ(delivered.error().failed[1].rank, 6);
+  EXPECT_EQ(delivered.error().failed[1].code, Errc::kPeerLost);
+  EXPECT_EQ(session->under_way(), 0u);
+}
+
+TEST_F(SessionSend, SmallPayloadsAreEagerWhileThereIsCredit) {
+  link_up();
+  const std::vector<std::byte> source(kEagerBytesMax);
+  const std::size_t window = kEagerWindowBytes / kEagerBytesMax;
+  for (std::size_t i = 0; i < window; ++i) {
+    static_cast<void>(send(source));
+    EXPECT_FALSE(transport.sent.back().rendezvous) << i;
+  }
+  static_cast<void>(send(source));
+  EXPECT_TRUE(transport.sent.back().rendezvous);
+  answer(Credit{kEagerBytesMax, false});
+  static_cast<void>(send(source));
+  EXPECT_FALSE(transport.sent.back().rendezvous);
+  static_cast<void>(send(source));
+  EXPECT_TRUE(transport.sent.back().rendezvous);
+  // Credit for bytes that were never sent is not believed.
+  answer(Credit{~std::uint64_t{0}, false});
+  static_cast<void>(send(source));
+  EXPECT_TRUE(transport.sent.back().rendezvous);
+  session->on_link_down(link(), Error{Errc::kIo, kNoRank, "over"});
+  for (const SentMessage& one : transport.sent) session->on_sent(one.token, {});
+}
+
+TEST_F(SessionSend, LargePayloadsAreAlwaysRendezvous) {
+  link_up();
+  const std::vector<std::byte> source(kEagerBytesMax + 1);
+  SendCall call = send(source);
+  EXPECT_TRUE(transport.sent.back().rendezvous);
+  EXPECT_EQ(transport.sent.back().payload.data(), source.data());
+}
+
+TEST_F(SessionSend, AllocatedMemoryLiesInTheArenaAndIsGivenBackWhenNotSent) {
+  link_up();
+  ASSERT_TRUE(session->map_own_arena(arena_info(kOwn)));
+  auto call = allocate(4096);
+  Reply with = reply(call.request);
+  with.where = Where::kArena;
+  with.arena = arena_info(kOwn);
+  with.offset = 8192;
+  answer(with);
+  {
+    const Expected<Buffer> buffer = call.future.get();
+    ASSERT_TRUE(buffer);
+    EXPECT_EQ(buffer->data(), arena->data() + 8192);
+    EXPECT_TRUE(buffer->in_arena());
+    buffer->data()[0] = std::byte{1};
+  }
+  session->step();
+  const auto releases = transport.all<Release>();
+  ASSERT_EQ(releases.size(), 1u);
+  ASSERT_EQ(releases[0].slots, 1);
+  EXPECT_EQ(releases[0].slot[0], 8192u);
+}
+
+TEST_F(SessionSend, AnAllocationOutsideTheArenaIsRefused) {
+  link_up();
+  ASSERT_TRUE(session->map_own_arena(arena_info(kOwn)));
+  for (const std::uint64_t offset : {std::uint64_t{(1 << 20) - 64}, ~std::uint64_t{0}}) {
+    auto call = allocate(128);
+    Reply with = reply(call.request);
+    with.where = Where::kArena;
+    with.offset = offset;
+    answer(with);
+    EXPECT_EQ(call.future.get().code(), Errc::kProtocol);
+  }
+}
+
+TEST_F(SessionSend, ABufferRefusedAsAWholeIsGivenBackButNotOneThatTheSidecarTookOver) {
+  link_up();
+  SendCall refused = send({}, Source::kSlot, 64);
+  answer(reply(refused.request, Errc::kInvalidArgument));
+  EXPECT_EQ(refused.delivered.get().code(), Errc::kInvalidArgument);
+  SendCall undelivered = send({}, Source::kSlot, 128);
+  Reply with = reply(undelivered.request, Errc::kPeerLost);
+  with.failures = 1;
+  answer(with);
+  EXPECT_EQ(undelivered.delivered.get().code(), Errc::kPeerLost);
+  session->step();
+  const auto releases = transport.all<Release>();
+  ASSERT_EQ(releases.size(), 1u);
+  ASSERT_EQ(releases[0].slots, 1);
+  EXPECT_EQ(releases[0].slot[0], 64u);
+}
+
+TEST_F(SessionSend, PlainRequestsEndWithTheirReply) {
+  link_up();
+  auto good = mark_done("a");
+  auto bad = mark_done("b");
+  answer(reply(bad.request, Errc::kInvalidArgument));
+  answer(reply(good.request));
+  EXPECT_TRUE(good.future.get());
+  EXPECT_EQ(bad.future.get().code(), Errc::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace sidecar::client_internal
