@@ -151,10 +151,13 @@ class Engine final : public Events {
   void end_waiter(Waiter& waiter, const Error& error);
   void end_waiters(ChunkEntry& entry, const Error& error);
   void on_mark_done(Client& client, const MarkDone& done);
+  void forfeit(Client& client, const Hash128& id, ChunkIndex chunk);
   void hide_chunk(Client& client, Datum& datum, ChunkIndex chunk);
   void free_entry(ChunkEntry& entry, const Client* forfeits);
   void answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value);
   void answer(const Client& client, RequestId request, const Error& error);
+  void answer_end(const Client& client, RequestId request, const DataId& id, ChunkIndex chunk,
+                  ChunkIndex num_chunks);
   void answer_ok(const Client& client, RequestId request) { answer(client, request, kNoError); }
   Grant& grant(Client& client, ChunkEntry& entry);
 

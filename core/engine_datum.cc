@@ -99,7 +99,10 @@ void Engine::count_known(Datum& datum, ChunkIndex num_chunks) {
     ChunkEntry* const next = Datum::ChunkList::next(entry);
     if (entry->chunk >= num_chunks) {
       CHECK(entry->state == ChunkState::kAbsent);  // checked before the count was accepted
-      end_waiters(*entry, Error{Errc::kEndOfStream, kNoRank, "", 0, 0});
+      while (Waiter* waiter = entry->waiters.front()) {
+        answer_end(*waiter->client, waiter->request, datum.id, entry->chunk, num_chunks);
+        remove_waiter(*waiter);
+      }
       store_.erase(entry);
     }
     entry = next;

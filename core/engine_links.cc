@@ -33,11 +33,12 @@ void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
   hello.pid = options_.pid;
   hello.node = options_.node;
   hello.ticket = record->ticket;
-  hello.arena = options_.arena_info;
   ConnectOptions connect;
   // Same node is proven by opening its arena; a different name only vetoes.
   connect.local =
       record->node == options_.node && !record->local_address.empty() && map_foreign(record->arena);
+  // Who is not on our node, or must not share memory with us, is not offered the arena.
+  if (connect.local) hello.arena = options_.arena_info;
   connect.address = connect.local ? record->local_address : record->net_address;
   peer->local = connect.local;
   peer->state = LinkState::kConnecting;
@@ -49,7 +50,10 @@ void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
 
 bool Engine::map_foreign(const ArenaInfo& info) {
   if (info.path.empty() || info.instance == 0) return false;
-  if (peers_.find_arena(info.instance) != nullptr) return true;
+  if (ForeignArena* const known = peers_.find_arena(info.instance)) {
+    known->lost = false;  // its process counted as lost, and is back
+    return true;
+  }
   const Result<MappedArena> mapped = host_.map_arena(info);
   if (!mapped) return false;
   peers_.arenas().push_back(ForeignArena{info, mapped->data, mapped->bytes, 0, false});

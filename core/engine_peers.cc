@@ -189,6 +189,8 @@ void Engine::new_instance(Peer& peer, InstanceId instance) {
   }
   peer.instance = instance;
   peer.heard = host_.now();
+  if (peer.window_of != instance) peer.window = DedupWindow{};
+  peer.window_of = instance;
 }
 
 // Final: the process that had this rank is gone, or as good as gone. `all`: nobody else has the rank now, so
@@ -208,7 +210,6 @@ void Engine::lose_peer(Peer& peer, const Error& why, bool all) {
     delivery = next;
   }
   quarantine_lent(peer);
-  peer.window = DedupWindow{};
   peer.owed_resume = false;
   peer.backoff = 0;
   peer.wanted_since = kNever;

@@ -228,7 +228,8 @@ void Engine::chunk_ready(ChunkEntry& entry) {
 
 // Tells the sender. It may be another process by now, which knows nothing of this sequence.
 void Engine::settle_arrival(ChunkEntry& entry, const Error& result) {
-  if (entry.source->instance == entry.source_instance) ack(*entry.source, entry.link, entry.sequence, result);
+  if (entry.source->window_of == entry.source_instance)
+    ack(*entry.source, entry.link, entry.sequence, result);
   entry.source = nullptr;
 }
 
@@ -237,7 +238,7 @@ void Engine::chunk_failed(ChunkEntry& entry) {
   release(std::exchange(entry.slot, nullptr));
   Peer& peer = *entry.source;
   Datum* const datum = entry.datum;
-  if (peer.instance == entry.source_instance) {
+  if (peer.window_of == entry.source_instance) {
     peer.window.forget(entry.sequence);
     for (Link& link : links_) {
       if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == entry.link) continue;

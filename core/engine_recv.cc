@@ -19,6 +19,20 @@ void Engine::answer(const Client& client, RequestId request, const Error& error)
   send_plain(client.link, scratch_);
 }
 
+// The chunk asked for is past the end: how long the datum is goes with it.
+void Engine::answer_end(const Client& client, RequestId request, const DataId& id, ChunkIndex chunk,
+                        ChunkIndex num_chunks) {
+  if (!client.connected) return;
+  Reply& reply = scratch_.emplace<Reply>();
+  reply.request = request;
+  reply.code = Errc::kEndOfStream;
+  reply.meta.id = id;
+  reply.meta.chunk = chunk;
+  reply.meta.num_chunks = num_chunks;
+  reply.meta.kind = ChunkKind::kObject;  // no bytes, whatever the datum's chunks are
+  send_plain(client.link, scratch_);
+}
+
 void Engine::answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value) {
   Reply& reply = scratch_.emplace<Reply>();
   const Datum& datum = *entry.datum;
@@ -73,6 +87,8 @@ Grant& Engine::grant(Client& client, ChunkEntry& entry) {
   made->client = &client;
   made->entry = &entry;
   made->slot = memory_.retain(entry.slot);
+  made->id = entry.datum->hash;
+  made->chunk = entry.chunk;
   made->count = 1;
   entry.grants.push_back(made);
   client.grants.push_back(made);
@@ -90,14 +106,18 @@ void Engine::on_recv(Client& client, const Recv& recv) {
   if (recv.id.empty()) return refuse_with(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   const Hash128 hash = store_.hash(recv.id);
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (!stone->lost && recv.chunk >= stone->num_chunks) return refuse_with(Errc::kEndOfStream, "");
+    if (!stone->lost && recv.chunk >= stone->num_chunks) {
+      return answer_end(client, recv.request, recv.id, recv.chunk, stone->num_chunks);
+    }
     if (stone->lost && recv.chunk >= stone->done_below)
       return refuse_with(Errc::kPeerLost, "recv: the producer was lost");
     return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
   }
   Datum* datum = store_.find(recv.id, hash);
   if (datum != nullptr) {
-    if (datum->past_end(recv.chunk)) return refuse_with(Errc::kEndOfStream, "");
+    if (datum->past_end(recv.chunk)) {
+      return answer_end(client, recv.request, recv.id, recv.chunk, datum->num_chunks);
+    }
     if (datum->done.contains(recv.chunk))
       return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
     ChunkEntry* const entry = store_.find(*datum, recv.chunk);
@@ -168,6 +188,7 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
     if (!stone->lost && done.chunk >= stone->num_chunks)
       return refuse_with("chunk_id: past the end of the datum");
+    forfeit(client, hash, done.chunk);
     return answer_ok(client, done.request);
   }
   Datum* datum = store_.find(done.id, hash);
@@ -178,8 +199,17 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
     ++counters_.dones;
     hide_chunk(client, *datum, done.chunk);
     tidy(datum);
+  } else {
+    forfeit(client, hash, done.chunk);
   }
   answer_ok(client, done.request);
+}
+
+// Another client marked the chunk done before; now this one gives up what it still sees of it.
+void Engine::forfeit(Client& client, const Hash128& id, ChunkIndex chunk) {
+  for (Grant* held = client.grants.front(); held != nullptr; held = Client::GrantList::next(held)) {
+    if (held->entry == nullptr && held->chunk == chunk && held->id == id) return drop_grant(*held);
+  }
 }
 
 void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {

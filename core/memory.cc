@@ -1,6 +1,7 @@
 #include "core/memory.h"
 
 #include "core/check.h"
+#include "core/guard.h"
 
 namespace sidecar {
 namespace {
@@ -39,9 +40,15 @@ Slot* Memory::take_send(std::uint64_t bytes, std::uint64_t unit_bytes) {
 }
 
 Slot* Memory::take_receive(std::uint64_t bytes, std::uint64_t unit_bytes, bool wanted) {
-  auto offset = receive_.allocate(bytes, unit_bytes);
-  if (!offset && wanted) offset = reserve_.allocate(bytes, unit_bytes);
-  return make(offset, bytes);
+  Slab* slab = &receive_;
+  auto offset = slab->allocate(bytes, unit_bytes);
+  if (!offset && wanted) {
+    slab = &reserve_;
+    offset = slab->allocate(bytes, unit_bytes);
+  }
+  Slot* const slot = make(offset, bytes);
+  if (slot != nullptr) fill_guard(slot->data, bytes, slab->taken_bytes(*offset));
+  return slot;
 }
 
 Slot* Memory::take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena,
@@ -67,7 +74,11 @@ bool Memory::release(Slot* slot) {
     send_.free({slot->offset, slot->bytes});
     send_freed_ = true;
   } else {
-    (slot->offset < receive_end_ ? receive_ : reserve_).free({slot->offset, slot->bytes});
+    // What is received is written by us alone, so an overrun is our mistake. In the send region clients
+    // write.
+    Slab& slab = slot->offset < receive_end_ ? receive_ : reserve_;
+    check_guard(slot->data, slot->bytes, slab.taken_bytes(slot->offset));
+    slab.free({slot->offset, slot->bytes});
     receive_freed_ = true;
   }
   slots_.release(slot);
