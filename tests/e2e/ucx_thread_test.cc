@@ -1,0 +1,34 @@
+// UCX is called from the loop's thread only, in sidecards and in clients with a thread of their own.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/e2e/cluster.h"
+
+namespace sidecar::e2e {
+namespace {
+
+TEST(UcxThread, OnlyTheLoopCallsUcx) {
+  ASSERT_EQ(setenv("LD_PRELOAD", UCX_THREAD_GUARD, 1), 0);
+  Cluster cluster({.nodes = {"a", "a", "b"}});
+  Executor producer(cluster, 0);
+  unsetenv("LD_PRELOAD");
+  for (const std::string to : {"1", "2"}) {
+    for (const std::string size : {"64", "40000", "5000000"}) {
+      const std::string id = "guarded-" + to + "-" + size;
+      Executor consumer(cluster, std::stoi(to));
+      ASSERT_EQ(producer.ask("send " + id + " " + to + " 0 1 " + size + " private"), "ok");
+      EXPECT_EQ(consumer.ask("recv " + id + " 0 5000").substr(0, 3 + size.size()), "ok " + size);
+      EXPECT_EQ(consumer.ask("done " + id + " 0"), "ok");
+    }
+  }
+  EXPECT_EQ(producer.ask("drop"), "ok") << "the guard ended a client";
+  for (const Rank rank : {0, 1, 2}) {
+    EXPECT_NE(cluster.log(rank).find("ucx-thread-guard: 100 calls, one thread"), std::string::npos)
+        << "the guard was not asked in sidecard " << rank << ":\n" << cluster.log(rank);
+  }
+  // A sidecard that the guard ends, now or while it shuts down, does not exit with 0, which `cluster` looks at.
+}
+
+}  // namespace
+}  // namespace sidecar::e2e
