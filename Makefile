@@ -7,13 +7,17 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants clean
 
+# Compilations are shared between clones and builds of this repository, wherever they lie.
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= 1
+
 T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
 CTEST := ctest --output-on-failure --no-tests=error -j2
 
 PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 \
   libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \
-  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
+  libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
   libmimalloc-dev libnuma-dev libexpected-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev \
   libgtest-dev libgmock-dev libbenchmark-dev
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
