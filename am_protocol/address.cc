@@ -1,11 +1,14 @@
 #include "am_protocol/address.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -21,6 +24,10 @@ Result<SocketAddress> parse_address(std::string_view text, HostNames names) {
   if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   if (host.empty()) return fail(Errc::kInvalidArgument, "address: no host before the port");
   const std::string port(text.substr(colon + 1));
+  // getaddrinfo cuts a number that is too large for a port.
+  if (port.size() > 5 || port.find_first_not_of("0123456789") != port.npos || std::atoi(port.c_str()) > 65535) {
+    return fail(Errc::kInvalidArgument, "address: the port is not a number up to 65535");
+  }
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -67,6 +74,32 @@ int listen_errno(const SocketAddress& address) {
   }
   close(fd);
   return code;
+}
+
+namespace {
+
+bool listens_at(int fd, const sockaddr_storage& address) {
+  int listening = 0;
+  socklen_t length = sizeof(listening);
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0) return false;
+  sockaddr_storage own{};
+  length = sizeof(own);
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
+         format_address(own) == format_address(address);
+}
+
+}  // namespace
+
+void ignore_new_connections(const sockaddr_storage& address) {
+  DIR* const directory = opendir("/proc/self/fd");
+  if (directory == nullptr) return;
+  sock_filter drop_everything{BPF_RET | BPF_K, 0, 0, 0};
+  const sock_fprog program{1, &drop_everything};
+  while (const dirent* const entry = readdir(directory)) {
+    const int fd = std::atoi(entry->d_name);  // 0 for the dots, which is no listener of ours
+    if (listens_at(fd, address)) setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+  }
+  closedir(directory);
 }
 
 }  // namespace sidecar

@@ -76,7 +76,7 @@ Endpoint* UcxTransportImpl::open_and_greet(Link& link, const SocketAddress& addr
 }
 
 void UcxTransportImpl::accept(Plane& plane, ucp_conn_request_h request) {
-  if (strangers_ >= kStrangersMax) {
+  if (strangers_ >= options_.strangers_max) {
     ++counters_.connections_rejected;
     return plane.reject(request);
   }
@@ -122,7 +122,7 @@ void UcxTransportImpl::on_control_hello(Endpoint& endpoint, const Hello& hello) 
   link = links_.find(id);
   if (link == nullptr) return;  // the engine closed it
   if (!answer) {
-    link->control = nullptr;
+    orphan(*link);
     links_.release(link);
     endpoint.state = Endpoint::State::kRefused;
     ++strangers_;

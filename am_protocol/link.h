@@ -12,6 +12,7 @@
 
 #include <ucp/api/ucp.h>
 
+#include "am_protocol/send_op.h"
 #include "core/flat_index.h"
 #include "core/hash.h"
 #include "core/list.h"
@@ -26,6 +27,7 @@ class Plane;
 // TimerNode::kind
 inline constexpr std::uint32_t kEndpointTimer = 1;
 inline constexpr std::uint32_t kLinkTimer = 2;
+inline constexpr std::uint32_t kOrphanTimer = 3;
 
 // Which link a second endpoint belongs to. The ticket is compared too: the number alone could be overheard.
 struct Introduction {
@@ -65,7 +67,7 @@ struct Link {
   Introduction hello;
   HelloAck answer;  // inbound: also said on the second endpoint
   std::uint32_t offences = 0;
-  std::uint32_t sends_in_flight = 0;
+  List<SendOp, &SendOp::under_way> sends;
   LinkFacts facts;
   Error failure;
   ListHook broken;  // `failure` is to be reported and the link dropped

@@ -44,6 +44,7 @@ bool UcxTransportImpl::take_closed(Plane& plane) {
 }
 
 void UcxTransportImpl::on_deadline(TimerNode& node) {
+  if (node.kind == kOrphanTimer) return abandon_orphans();
   if (node.kind == kEndpointTimer) {
     auto& endpoint = *static_cast<Endpoint*>(node.object);
     const bool silent = endpoint.state == Endpoint::State::kStranger || endpoint.state == Endpoint::State::kWaiting;
@@ -78,6 +79,7 @@ void UcxTransportImpl::drop_link(Link& link) {
   deadlines_.cancel(link.timer);
   if (link.control != nullptr) close_endpoint(*link.control);
   if (link.bulk != nullptr) close_endpoint(*link.bulk);
+  orphan(link);
   links_.release(&link);
 }
 

@@ -13,12 +13,12 @@ void UcxTransportImpl::send(LinkId id, const Message& message, ConstBytes payloa
     return complete(op, UCS_ERR_NOT_CONNECTED);
   }
   if (std::holds_alternative<Goodbye>(message)) link->said_goodbye = true;
-  if (link->sends_in_flight == kSendsPerLinkMax) {
+  if (link->sends.size() == kSendsPerLinkMax) {
     fail_later(*link, {Errc::kIo, kNoRank, "the other side takes nothing that is sent to it", 0, 0});
     return complete(op, UCS_ERR_EXCEEDS_LIMIT);
   }
-  ++link->sends_in_flight;
   op->link = id;
+  link->sends.push_back(op);
   ++counters_.messages_sent;
   if (rendezvous) {
     ++counters_.rendezvous_sent;
@@ -73,6 +73,11 @@ void UcxTransportImpl::on_send_done(void* request, ucs_status_t status, void* ar
 }
 
 void UcxTransportImpl::complete(SendOp* op, ucs_status_t status) {
+  if (orphans_.contains(op)) {
+    orphans_.remove(op);
+  } else if (op->under_way.linked()) {
+    links_.find(op->link)->sends.remove(op);
+  }
   op->status = status;
   sent_.push(op);
 }
@@ -84,7 +89,6 @@ bool UcxTransportImpl::take_sent() {
     SendOp* const next = op->next;
     const Token token = op->token;
     const ucs_status_t status = op->status;
-    if (Link* const link = links_.find(op->link); link != nullptr) --link->sends_in_flight;
     release(op);
     op = next;
     if (status != UCS_OK) ++counters_.send_failures;
@@ -98,6 +102,32 @@ bool UcxTransportImpl::take_sent() {
     }
   }
   return worked;
+}
+
+// What is left of a link that has ended. UCX completes it with errors almost at once, with one exception: over shared
+// memory, to a process that was killed or stopped while its queue was full, it never does.
+void UcxTransportImpl::orphan(Link& link) {
+  const TimeNs abandon_at = Loop::now_ns() + kAbandonNs;
+  while (SendOp* const op = link.sends.pop_front()) {
+    op->link = Handle{};
+    op->abandon_at = abandon_at;
+    orphans_.push_back(op);
+  }
+  if (!orphans_.empty() && !orphan_timer_.set()) deadlines_.set_in(orphan_timer_, kAbandonNs);
+}
+
+// The engine hears that it failed. UCX may still hold the payload's address, as it may after any forced close; what is
+// sent from there later reaches nobody, since the connection is gone.
+void UcxTransportImpl::abandon_orphans() {
+  const TimeNs now = Loop::now_ns();
+  while (SendOp* const op = orphans_.front()) {
+    if (op->abandon_at > now) return deadlines_.set_in(orphan_timer_, op->abandon_at - now);
+    orphans_.remove(op);
+    ++counters_.sends_abandoned;
+    if (const Token token = std::exchange(op->token, 0); token != 0) {
+      events_->on_sent(token, fail(Errc::kIo, "a message could not be sent"));
+    }
+  }
 }
 
 void UcxTransportImpl::release(SendOp* op) {

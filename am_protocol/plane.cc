@@ -18,8 +18,7 @@ Plane::Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTabl
       owner_(owner),
       endpoints_(endpoints),
       counters_(counters),
-      context_(std::move(opened.context)),
-      worker_(std::move(opened.worker)),
+      ucx_{std::move(opened.context), std::move(opened.worker), nullptr},
       fd_(opened.fd),
       settings_(std::move(opened.settings)) {
   requests.reserve(64);
@@ -36,7 +35,7 @@ void Plane::register_handlers() {
     param.flags = id == kAmId ? UCP_AM_FLAG_PERSISTENT_DATA : 0;  // payloads may be held
     param.cb = id == kAmId ? on_message : on_unknown;
     param.arg = this;
-    CHECK(ucp_worker_set_am_recv_handler(worker_.get(), &param) == UCS_OK);
+    CHECK(ucp_worker_set_am_recv_handler(worker(), &param) == UCS_OK);
   }
 }
 
@@ -54,17 +53,17 @@ Status Plane::listen(std::string_view text) {
   params.sockaddr = {address->get(), address->length};
   params.conn_handler = {on_request, this};
   ucp_listener_h raw = nullptr;
-  ucs_status_t status = ucp_listener_create(worker_.get(), &params, &raw);
+  ucs_status_t status = ucp_listener_create(worker(), &params, &raw);
   if (status != UCS_OK) {
     return fail(Errc::kIo, "cannot listen at this address", kNoRank,
                 static_cast<std::uint64_t>(status == UCS_ERR_BUSY ? EADDRINUSE : EIO));
   }
-  listener_.reset(raw);
+  ucx_.listener.reset(raw);
   ucp_listener_attr_t attributes{};
   attributes.field_mask = UCP_LISTENER_ATTR_FIELD_SOCKADDR;
   status = ucp_listener_query(raw, &attributes);
   if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX does not tell where it listens"));
-  address_ = format_address(attributes.sockaddr);
+  address_ = attributes.sockaddr;
   return {};
 }
 
@@ -73,7 +72,7 @@ Status Plane::open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const ch
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;  // also what lets descriptors outlive their sender
   params.err_handler = {on_failure, endpoint};
   ucp_ep_h ucp = nullptr;
-  const ucs_status_t status = ucp_ep_create(worker_.get(), &params, &ucp);
+  const ucs_status_t status = ucp_ep_create(worker(), &params, &ucp);
   if (status != UCS_OK) return tl::unexpected(ucx_error(status, what));
   endpoints_.bind(endpoint, ucp);
   return {};
@@ -94,7 +93,7 @@ Status Plane::accept(ucp_conn_request_h request, Endpoint* endpoint) {
   return open_endpoint(params, endpoint, "cannot accept a connection");
 }
 
-void Plane::reject(ucp_conn_request_h request) { ucp_listener_reject(listener_.get(), request); }
+void Plane::reject(ucp_conn_request_h request) { ucp_listener_reject(ucx_.listener.get(), request); }
 
 // UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an event must
 // not outlive its descriptor: it would hit whichever new connection gets the number, and UCX 1.13 aborts. Hence progress
@@ -118,7 +117,7 @@ bool Plane::close(Endpoint* endpoint) {
 void Plane::drain() {
   CHECK(!in_progress_);
   in_progress_ = true;
-  ucp_worker_progress(worker_.get());
+  ucp_worker_progress(worker());
   in_progress_ = false;
 }
 
@@ -128,7 +127,7 @@ bool Plane::progress(int budget) {
     inbox.reset();
     CHECK(!in_progress_);
     in_progress_ = true;
-    worked = ucp_worker_progress(worker_.get()) > 0;
+    worked = ucp_worker_progress(worker()) > 0;
     in_progress_ = false;
   }
   return owner_.step(*this, budget) || worked;
@@ -137,19 +136,18 @@ bool Plane::progress(int budget) {
 // UCX_ERR_BUSY is normal: about every second attempt on shared memory. The loop just progresses again.
 bool Plane::arm() {
   if (!inbox.empty() || owner_.has_work()) return false;
-  return ucp_worker_arm(worker_.get()) == UCS_OK;
+  return ucp_worker_arm(worker()) == UCS_OK;
 }
 
-void Plane::stop_listening() {
+Plane::~Plane() { reject_requests(); }
+
+void Plane::reject_requests() {
   for (ucp_conn_request_h request : requests) reject(request);
   requests.clear();
-  listener_.reset();
 }
 
-void Plane::abandon() {
-  static_cast<void>(listener_.release());
-  static_cast<void>(worker_.release());
-  static_cast<void>(context_.release());
+void Plane::stop_accepting() {
+  if (listening()) ignore_new_connections(address_);
 }
 
 ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::size_t bytes,

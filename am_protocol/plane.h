@@ -27,7 +27,9 @@ class PlaneOwner {
 class Plane final : public EventSource {
  public:
   Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints, TransportCounters& counters);
-  ~Plane() override = default;  // everything on it must be closed and completed
+  // Everything on it must be closed and completed, and stop_accepting() called a while ago: UCX 1.13 lets a connection that
+  // is just being made use the listener after its end. Which is why the listener goes last, together with the worker.
+  ~Plane() override;
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
 
@@ -49,14 +51,16 @@ class Plane final : public EventSource {
 
   // Progress without acting on anything.
   void drain();
-  void stop_listening();
-  // UCX still holds something of ours and will not give it back: destroying it would end the process.
-  void abandon();
+  void reject_requests();
+  void stop_accepting();
+  // UCX still holds something of ours and will not give it back: destroying the worker would end the process.
+  UcxHandles abandon() { return std::move(ucx_); }
 
   [[nodiscard]] PlaneKind kind() const { return kind_; }
   [[nodiscard]] bool local() const { return kind_ == PlaneKind::kLocal; }
-  [[nodiscard]] ucp_worker_h worker() const { return worker_.get(); }
-  [[nodiscard]] Name address() const { return address_; }
+  [[nodiscard]] ucp_worker_h worker() const { return ucx_.worker.get(); }
+  [[nodiscard]] bool listening() const { return ucx_.listener != nullptr; }
+  [[nodiscard]] Name address() const { return listening() ? format_address(address_) : Name(); }
   [[nodiscard]] const std::string& settings() const { return settings_; }
   // UCX is running our callbacks: nothing may be sent or closed.
   [[nodiscard]] bool in_progress() const { return in_progress_; }
@@ -85,12 +89,10 @@ class Plane final : public EventSource {
   PlaneOwner& owner_;
   EndpointTable& endpoints_;
   TransportCounters& counters_;
-  UcxContext context_;  // in this order: the listener goes first
-  UcxWorker worker_;
-  UcxListener listener_;
+  UcxHandles ucx_;
   int fd_;
   std::string settings_;
-  Name address_;
+  sockaddr_storage address_{};  // where it listens
   bool in_progress_ = false;
 };
 

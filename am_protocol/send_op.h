@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "core/list.h"
 #include "core/ports.h"
 
 namespace sidecar {
@@ -21,7 +22,9 @@ struct LongHeader {
 struct SendOp {
   UcxTransportImpl* owner;
   Token token;
-  Handle link;  // whose sends_in_flight counts it; may be gone at completion; invalid: none
+  Handle link;         // whose `sends` it is in; invalid: in none, or an orphan
+  ListHook under_way;  // until UCX has completed it
+  TimeNs abandon_at;   // orphans
   ucs_status_t status;
   SendOp* next;  // completion queue
   std::uint32_t header_bytes;

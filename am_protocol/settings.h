@@ -12,6 +12,9 @@ namespace sidecar {
 // kLocal: shared memory to processes of this host (and TCP to set the connection up). kNet: anything but shared memory,
 // so that two sidecars that are told to be different nodes use the network even on one host.
 //
+// Both sides of a connection must have the same settings where they decide about lanes (UCX_MAX_RNDV_RAILS above all):
+// UCX 1.13 refuses the connection otherwise ("no remote ep address for lane").
+//
 // UCX_TLS speaks of the network plane. SIDECAR_LOCAL_UCX_<NAME> and SIDECAR_NET_UCX_<NAME> speak of one plane only.
 enum class PlaneKind : std::uint8_t { kLocal, kNet };
 const char* plane_name(PlaneKind kind);

@@ -7,7 +7,8 @@
 namespace sidecar {
 namespace {
 
-constexpr TimeNs kShutDownNs = 5 * kSecond;
+constexpr TimeNs kAcceptedNs = 10 * kMillisecond;  // for connections being made to become requests, and be rejected
+constexpr TimeNs kShutDownNs = 250 * kMillisecond;
 
 }  // namespace
 
@@ -33,6 +34,7 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& opt
 }
 
 UcxTransportImpl::UcxTransportImpl(const UcxOptions& options, Loop& loop) : options_(options), loop_(loop) {
+  orphan_timer_.kind = kOrphanTimer;
   loop_.add_source(&deadlines_);
 }
 
@@ -99,62 +101,71 @@ bool UcxTransportImpl::step(Plane& plane, int budget) {
 bool UcxTransportImpl::has_work() const { return !sent_.empty() || !received_.empty() || !broken_.empty(); }
 
 UcxTransportImpl::~UcxTransportImpl() {
-  shut_down();
   for (Plane* plane : {local_.get(), net_.get()}) {
     if (plane != nullptr) loop_.remove_source(plane);
   }
   loop_.remove_source(&deadlines_);
-}
+  shut_down();
+}  // the planes end here
 
 // Everything is closed by force and UCX asked for progress until it has given back every request: a worker that is
-// destroyed earlier ends the process.
+// destroyed too early ends the process. In the one case where UCX never does (see orphan()) the worker is left alone.
 void UcxTransportImpl::shut_down() {
   check_thread();
   closing_down_ = true;
-  const std::array<Plane*, 2> planes{local_.get(), net_.get()};
-  const auto progress_all = [&] {
-    for (Plane* plane : planes) {
-      if (plane != nullptr) plane->drain();
-    }
-  };
-  bool lingering = false;
-  links_.for_each([&](Link& link) { lingering |= link.said_goodbye; });
-  const TimeNs begin = Loop::now_ns();
-  while (lingering && Loop::now_ns() - begin < kGoodbyeLingerNs / 4) progress_all();
-
-  for (Plane* plane : planes) {
-    if (plane != nullptr) plane->stop_listening();
+  bool said_goodbye = false;
+  links_.for_each([&](Link& link) { said_goodbye |= link.said_goodbye; });
+  bool listening = false;
+  for (Plane* plane : {local_.get(), net_.get()}) {
+    if (plane == nullptr) continue;
+    plane->stop_accepting();
+    listening |= plane->listening();
   }
-  while (!broken_.empty()) broken_.pop_front();
+  const TimeNs wait = said_goodbye ? kGoodbyeLingerNs / 4 : listening ? kAcceptedNs : 0;
+  const TimeNs begin = Loop::now_ns();
+  while (Loop::now_ns() - begin < wait) take_back();
+  close_everything();
+  do take_back();
+  while (!quiet() && Loop::now_ns() - begin < kShutDownNs);
+  if (quiet()) return;
+  LOG_WARN("UCX keeps {} sends and {} receives of connections to processes that do not run: left in memory",
+           sends_.size(), payloads_.size());
+  while (!orphans_.empty()) orphans_.pop_front();
+  // Reachable for ever, so that leak checkers see that it is meant.
+  struct Left {
+    std::unique_ptr<Pools> pools;
+    UcxHandles local;
+    UcxHandles net;
+  };
+  static auto* const left = new std::vector<Left>;
+  left->push_back({std::move(pools_), local_ ? local_->abandon() : UcxHandles{}, net_ ? net_->abandon() : UcxHandles{}});
+}
+
+void UcxTransportImpl::close_everything() {
   links_.for_each([&](Link& link) { drop_link(link); });
+  deadlines_.cancel(orphan_timer_);
   endpoints_.for_each([&](Endpoint& endpoint) {
     if (endpoint.state != Endpoint::State::kClosing) close_endpoint(endpoint);
   });
-  do {
-    for (Plane* plane : planes) {
-      if (plane == nullptr) continue;
-      while (!plane->inbox.empty()) release(*plane, plane->inbox.pop());
-      plane->inbox.reset();
-    }
-    payloads_.for_each([&](Payload& payload) {
-      if (payload.descriptor == nullptr) return;
-      ucp_am_data_release(payload.plane->worker(), payload.descriptor);
-      payloads_.release(&payload);
-    });
-    progress_all();
-    for (Plane* plane : planes) {
-      if (plane != nullptr) take_closed(*plane);
-    }
-    take_received();
-    take_sent();
-  } while (!quiet() && Loop::now_ns() - begin < kShutDownNs);
-  if (quiet()) return;
-  LOG_ERROR("UCX keeps {} sends and {} receives of closed connections: left as they are", sends_.size(),
-            payloads_.size());
-  for (Plane* plane : planes) {
-    if (plane != nullptr) plane->abandon();
+}
+
+// What UCX has for us, without telling anybody.
+void UcxTransportImpl::take_back() {
+  for (Plane* plane : {local_.get(), net_.get()}) {
+    if (plane == nullptr) continue;
+    while (!plane->inbox.empty()) release(*plane, plane->inbox.pop());
+    plane->inbox.reset();
+    plane->drain();
+    plane->reject_requests();
+    take_closed(*plane);
   }
-  static_cast<void>(pools_.release());
+  payloads_.for_each([&](Payload& payload) {
+    if (payload.descriptor == nullptr) return;
+    ucp_am_data_release(payload.plane->worker(), payload.descriptor);
+    payloads_.release(&payload);
+  });
+  take_received();
+  take_sent();
 }
 
 bool UcxTransportImpl::quiet() const {

@@ -33,6 +33,7 @@ struct UcxOptions {
   std::string net_listen;
   bool cma = true;           // let the kernel copy between processes if a probe finds that it may
   TimeNs hello_timeout = 5 * kSecond;  // for a connection and its Hello, either way
+  std::size_t strangers_max = 1024;    // connections that have not been accepted; more are rejected
 };
 
 struct TransportCounters {
@@ -46,6 +47,7 @@ struct TransportCounters {
   std::uint64_t rendezvous_bytes_received = 0;
   std::uint64_t payloads_discarded = 0;
   std::uint64_t send_failures = 0;
+  std::uint64_t sends_abandoned = 0;  // on links that have ended, and UCX did not complete them
   std::uint64_t protocol_errors = 0;  // headers that do not decode, messages out of place, unknown ids
   std::uint64_t unknown_ids = 0;      // active messages with an id that is not ours
   std::uint64_t unknown_senders = 0;  // messages that name no endpoint: dropped

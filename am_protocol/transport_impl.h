@@ -21,13 +21,13 @@
 
 namespace sidecar {
 
-inline constexpr std::size_t kStrangersMax = 1024;         // endpoints that have not been accepted
 inline constexpr std::uint32_t kProtocolErrorsMax = 8;     // on one link, then it is closed
 inline constexpr std::uint32_t kSendsPerLinkMax = 65536;   // beyond: the other side takes nothing any more
 inline constexpr std::size_t kPayloadsMax = 65536;         // held at once, over all links
 inline constexpr std::size_t kControlPayloadMax = 8192;    // larger ones go on the bulk endpoint
 inline constexpr TimeNs kRefusalLingerNs = 1 * kSecond;    // for the other side to read why
 inline constexpr TimeNs kLeavingNs = 1 * kSecond;          // for a connection that nobody wants any more to come about
+inline constexpr TimeNs kAbandonNs = 500 * kMillisecond;   // for UCX to complete the sends of a link that has ended
 inline constexpr TimeNs kGoodbyeLingerNs = 100 * kMillisecond;
 static_assert(kSendsPerLinkMax >= 2 * kTransferWindow, "a peer with a full window is not a reason to hang up");
 static_assert(kPayloadsMax >= 2 * kParkedMax, "the engine's own bound is met first");
@@ -62,6 +62,8 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   [[nodiscard]] bool has_work() const override;
   void check_thread() const;
   void shut_down();
+  void close_everything();
+  void take_back();
   [[nodiscard]] bool quiet() const;
 
   // handshake.cc
@@ -101,6 +103,8 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void issue(SendOp* op, Endpoint& endpoint, ConstBytes payload, bool rendezvous);
   void complete(SendOp* op, ucs_status_t status);
   bool take_sent();
+  void orphan(Link& link);
+  void abandon_orphans();
   void release(SendOp* op);
   static void on_send_done(void* request, ucs_status_t status, void* op) noexcept;
 
@@ -136,6 +140,8 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   Pool<SendOp>& sends_ = pools_->sends;
   Pool<LongHeader>& long_headers_ = pools_->long_headers;
   CompletionQueue<SendOp> sent_;
+  List<SendOp, &SendOp::under_way> orphans_;
+  TimerNode orphan_timer_;
 
   Message inbound_{Ping{}};  // decoded in place
   Pool<Payload>& payloads_ = pools_->payloads;

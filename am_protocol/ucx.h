@@ -20,6 +20,12 @@ using UcxContext = std::unique_ptr<ucp_context, UcxRelease>;
 using UcxWorker = std::unique_ptr<ucp_worker, UcxRelease>;
 using UcxListener = std::unique_ptr<ucp_listener, UcxRelease>;
 
+struct UcxHandles {
+  UcxContext context;  // in this order: the listener goes first
+  UcxWorker worker;
+  UcxListener listener;
+};
+
 // `what` says what was tried; the figure in the error is UCX's status, negated.
 Error ucx_error(ucs_status_t status, const char* what);
 
