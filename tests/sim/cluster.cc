@@ -80,7 +80,7 @@ void Cluster::finish() {
   }
   for (Rank rank = 0; rank < kRanksMax; ++rank) {
     SimSidecar* const at = world_.sidecar(rank);
-    if (at != nullptr && at->alive()) expect_clean(*at);
+    if (at != nullptr && at->alive()) expect_clean(*at, data_left_);
   }
 }
 
@@ -98,7 +98,7 @@ void Cluster::mark_everything_done() {
   }
 }
 
-void Cluster::expect_clean(SimSidecar& at) {
+void expect_clean(SimSidecar& at, std::uint64_t data_left) {
   SCOPED_TRACE(at.name());
   at.engine().check_invariants();
   const EngineStats stats = at.stats();
@@ -106,7 +106,7 @@ void Cluster::expect_clean(SimSidecar& at) {
   EXPECT_EQ(stats.receive.runs, 0u) << "slots of the receive region are still taken";
   EXPECT_EQ(stats.reserve.runs, 0u) << "slots of the reserve are still taken";
   EXPECT_EQ(stats.chunks, 0u);
-  EXPECT_LE(stats.data, data_left_) << "data of which nothing is left are still remembered in full";
+  EXPECT_LE(stats.data, data_left) << "data of which nothing is left are still remembered in full";
   EXPECT_EQ(stats.waiting_recvs, 0u);
   EXPECT_EQ(stats.waiting_sends, 0u);
   EXPECT_EQ(stats.parked_chunks, 0u);

@@ -19,6 +19,9 @@ inline constexpr std::uint64_t kMiB = 1024 * kKiB;
 // SIM_SEED replays a failure; otherwise each test has the same seed each time.
 std::uint64_t seed_for_this_test();
 
+// Everything that must be zero once nobody wants anything any more.
+void expect_clean(SimSidecar& at, std::uint64_t data_left);
+
 class Cluster : public ::testing::Test {
  protected:
   Cluster() : trace_(__FILE__, __LINE__, "SIM_SEED=" + std::to_string(world_.seed())) {}
@@ -53,7 +56,6 @@ class Cluster : public ::testing::Test {
 
  private:
   void mark_everything_done();
-  void expect_clean(SimSidecar& at);
 
   std::uint64_t data_left_ = 0;
   bool finished_ = false;

@@ -7,6 +7,7 @@
 
 #include "tests/sim/process.h"
 #include "tests/sim/sidecar.h"
+#include "tests/sim/trace.h"
 
 namespace sidecar::sim {
 namespace {
@@ -62,6 +63,7 @@ void SimNetwork::hello_arrives(const LinkRef& link) {
     const LinkId id = end.id;
     Result<HelloAck> answer = to->events().on_hello(id, link->hello);
     if (end.state != SimLink::State::kConnecting) return;  // closed meanwhile, the other end is told
+    if (tracing()) trace(world_.now(), to->name() + (answer ? " accepts " : " refuses ") + link->end[0].process->name());
     if (answer) {
       end.state = SimLink::State::kUp;
     } else {
@@ -138,6 +140,11 @@ void SimNetwork::deliver(const PacketRef& packet) {
     packet->lost = true;
     break_link(link);
     return;
+  }
+  if (tracing()) {
+    const std::string text = describe(packet->message);
+    const std::string& from = end_of(link, packet->from).process->name();
+    if (!text.empty()) trace(world_.now(), from + " -> " + end.process->name() + ": " + text);
   }
   end.process->events().on_message(end.id, packet->message, end.process->transport().hand_out(packet));
 }
@@ -227,6 +234,7 @@ void SimNetwork::end_down(const LinkRef& link, int side, const Error& why) {
   SimLink::End& end = end_of(link, side);
   if (end.state != SimLink::State::kUp && end.state != SimLink::State::kConnecting) return;
   const LinkId id = end.id;
+  if (tracing()) trace(world_.now(), end.process->name() + " loses a link: " + why.what);
   leave(link, side);
   end.process->events().on_link_down(id, why);
 }

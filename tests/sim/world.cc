@@ -3,6 +3,7 @@
 #include "tests/sim/client.h"
 #include "tests/sim/process.h"
 #include "tests/sim/sidecar.h"
+#include "tests/sim/trace.h"
 
 namespace sidecar::sim {
 
@@ -86,10 +87,14 @@ bool SimWorld::run_until(const std::function<bool()>& done, TimeNs limit) {
   return true;
 }
 
-void SimWorld::stop(SimProcess& process) { process.stopped_ = true; }
+void SimWorld::stop(SimProcess& process) {
+  if (tracing()) trace(now_, process.name() + " stops");
+  process.stopped_ = true;
+}
 
 void SimWorld::go_on(SimProcess& process) {
   if (!process.stopped_) return;
+  if (tracing()) trace(now_, process.name() + " goes on");
   process.stopped_ = false;
   while (!process.backlog_.empty()) {
     const Action action = std::move(process.backlog_.front());
@@ -100,6 +105,7 @@ void SimWorld::go_on(SimProcess& process) {
 
 void SimWorld::kill(SimProcess& process) {
   if (!process.alive_) return;
+  if (tracing()) trace(now_, process.name() + " is killed");
   network_->process_died(process);
   process.alive_ = false;
   process.stopped_ = false;
@@ -111,9 +117,13 @@ void SimWorld::kill(SimProcess& process) {
   process.died();
 }
 
-void SimWorld::cut_off(SimProcess& from, SimProcess& to) { cut_off_.emplace(from.pid(), to.pid()); }
+void SimWorld::cut_off(SimProcess& from, SimProcess& to) {
+  if (tracing()) trace(now_, from.name() + " is cut off from " + to.name());
+  cut_off_.emplace(from.pid(), to.pid());
+}
 
 void SimWorld::heal() {
+  if (tracing()) trace(now_, "healed");
   cut_off_.clear();
   const std::vector<Action> held = std::move(held_);
   held_.clear();
