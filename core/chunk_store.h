@@ -38,6 +38,8 @@ struct Grant {
   Client* client = nullptr;
   ChunkEntry* entry = nullptr;  // null once the chunk was marked done: the slot lives on for this holder
   Slot* slot = nullptr;         // one reference
+  Hash128 id{};                 // and which chunk of that datum it is, for when the entry is gone
+  ChunkIndex chunk = 0;
   std::uint32_t count = 0;
   ListHook in_chunk, in_client;
 };
@@ -127,7 +129,7 @@ class ChunkStore {
   [[nodiscard]] std::size_t parked_count() const { return parked_.size() + parked_wanted_.size(); }
   void unpark(ChunkEntry* entry) { (parked_.contains(entry) ? parked_ : parked_wanted_).remove(entry); }
 
-  // All data, least recently touched first.
+  // All data, in no order that means anything.
   using DatumList = List<Datum, &Datum::in_all>;
   [[nodiscard]] const DatumList& all() const { return all_; }
   void touch(Datum* datum, TimeNs now) {

@@ -162,9 +162,10 @@ void Engine::on_process_gone(Token token) {
   completions_.release(found);
   if (completion.what == What::kPeerEnded) {
     Peer& peer = peer_of(completion.rank);
-    if (peer.instance != completion.instance) return;
+    if (peer.window_of != completion.instance) return;
+    if (peer.instance == 0) return drop_unlinks(peer);  // it counted as lost already
     return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0},
-                     true);
+                     Loss::kProven);
   }
   CHECK(completion.what == What::kQuarantine);
   if (completion.client != nullptr) {
@@ -246,7 +247,7 @@ void Engine::drain() { draining_ = true; }
 
 bool Engine::drained() const {
   if (outbox_.outgoing_count() > 0) return false;
-  return std::ranges::all_of(peers_.all(), [](const auto& peer) { return peer->unsettled.empty(); });
+  return std::ranges::all_of(peers_.all(), [this](const auto& peer) { return unsettled(*peer) == 0; });
 }
 
 void Engine::say_goodbye() {

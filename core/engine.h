@@ -191,11 +191,14 @@ class Engine final : public Events {
   void on_unlink(Link& link, const Unlink& message);
   void end_lent(Delivery& delivery);
   void new_instance(Peer& peer, InstanceId instance);
-  void lose_peer(Peer& peer, const Error& why, bool all);
+  enum class Loss { kReplaced, kProven, kSilent };  // by a new instance; its process ended; not heard of
+  void lose_peer(Peer& peer, const Error& why, Loss loss);
+  void drop_unlinks(Peer& peer);
   void quarantine_lent(Peer& peer);
 
   // engine_links.cc: links to peers
   Result<HelloAck> hello_from_peer(LinkId link, const Hello& hello);
+  [[nodiscard]] std::size_t unsettled(const Peer& peer) const;
   [[nodiscard]] bool wants_link(const Peer& peer) const;
   void want_link(Peer& peer);
   bool map_foreign(const ArenaInfo& info);

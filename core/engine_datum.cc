@@ -1,4 +1,6 @@
 // A datum as a whole: what may join it, how long it is, when it is over, lost or forgotten.
+#include <algorithm>
+
 #include "core/engine.h"
 
 namespace sidecar {
@@ -165,18 +167,15 @@ void Engine::erase_datum(Datum* datum) {
 }
 
 // Ids that hold nothing here but were never completed: marked done before anything of them came, or given up
-// by their producer half way. Nobody spoke of them for long; a few per tick.
+// by their producer half way. Nobody spoke of them for long. Looks at a few per tick, all of them in turn.
 void Engine::forget_idle_data(TimeNs now) {
-  for (int i = 0; i < 16 && store_.all().front() != nullptr; ++i) {
+  for (std::size_t left = std::min<std::size_t>(store_.all().size(), 256); left > 0; --left) {
     Datum* const datum = store_.all().front();
-    if (now - datum->touched < kTombstoneNs) return;
-    const bool started = datum->arrived.count() > 0;
-    if (datum->chunks.empty() && (!started || now - datum->touched >= kIdleDatumNs)) {
+    const TimeNs kept = datum->arrived.count() > 0 ? kIdleDatumNs : kTombstoneNs;
+    if (datum->chunks.empty() && now - datum->touched >= kept) {
       erase_datum(datum);
-    } else if (!datum->chunks.empty()) {
-      store_.touch(datum, now);
     } else {
-      return;
+      store_.touch(datum, datum->touched);  // to the end of the line, as old as it is
     }
   }
 }

@@ -7,9 +7,14 @@ namespace sidecar {
 // --- our own link
 // ----------------------------------------------------------------------------------------------------------
 
+// Deliveries that somebody waits for; giving back slots to a peer that is lost can wait until it is found again.
+std::size_t Engine::unsettled(const Peer& peer) const {
+  return peer.unsettled.size() - (peer.instance == 0 ? peer.unlinks : 0);
+}
+
 // Whether there is anything that makes the peer's being alive matter to us.
 bool Engine::wants_link(const Peer& peer) const {
-  if (!peer.unsettled.empty()) return true;
+  if (unsettled(peer) > 0) return true;
   return peer.links_in == 0 && (peer.awaited > 0 || !peer.lent.empty());
 }
 
@@ -210,7 +215,7 @@ void Engine::check_peer(Peer& peer) {
     lose_peer(
         peer,
         Error{Errc::kPeerLost, peer.rank, "the destination was not heard of for the peer time-out", 0, 0},
-        true);
+        Loss::kSilent);
   }
 }
 

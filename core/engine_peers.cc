@@ -17,9 +17,10 @@ void Engine::enqueue(Delivery& delivery) {
   outbox_.index(peer.rank, &delivery);
   peer.unsettled.push_back(&delivery);
   peer.queue.push_back(&delivery);
+  if (delivery.is_unlink) ++peer.unlinks;
   if (peer.state == LinkState::kUp)
     pump(peer);
-  else
+  else if (wants_link(peer))
     want_link(peer);
 }
 
@@ -136,7 +137,7 @@ void Engine::unlink(Slot* slot) {
   ForeignArena* const arena = peers_.find_arena(slot->arena);
   CHECK(arena != nullptr && arena->slots > 0);
   --arena->slots;
-  if (owner.instance == slot->arena) {
+  if (owner.window_of == slot->arena) {
     Delivery* const delivery = outbox_.make_delivery();
     delivery->peer = &owner;
     delivery->is_unlink = true;
@@ -185,7 +186,8 @@ void Engine::end_lent(Delivery& delivery) {
 void Engine::new_instance(Peer& peer, InstanceId instance) {
   if (peer.instance == instance) return;
   if (peer.instance != 0) {
-    lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination was restarted", 0, 0}, false);
+    lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination was restarted", 0, 0},
+              Loss::kReplaced);
   }
   peer.instance = instance;
   peer.heard = host_.now();
@@ -193,22 +195,23 @@ void Engine::new_instance(Peer& peer, InstanceId instance) {
   peer.window_of = instance;
 }
 
-// Final: the process that had this rank is gone, or as good as gone. `all`: nobody else has the rank now, so
-// that even what was never sent to it ends.
-void Engine::lose_peer(Peer& peer, const Error& why, bool all) {
+// Final: the process that had this rank is gone, or as good as gone. Unless it was replaced
+// nobody has the rank now, so that even what was never sent to it ends.
+void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   ++counters_.peers_lost;
   const InstanceId lost = std::exchange(peer.instance, 0);
   close_links(peer);
   for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {
     // Settling one may end its whole send, but never another delivery to the same peer.
     Delivery* const next = Peer::UnsettledList::next(delivery);
-    if (all || delivery->was_sent || delivery->is_unlink) {
+    if (!delivery->is_unlink && (loss != Loss::kReplaced || delivery->was_sent)) {
       // The dead process may have been told of our slot; its clients may be looking at it.
       if (delivery->as_reference) peer.lent.push_back(delivery);
       settle(*delivery, why);
     }
     delivery = next;
   }
+  if (loss != Loss::kSilent) drop_unlinks(peer);
   quarantine_lent(peer);
   peer.owed_resume = false;
   peer.backoff = 0;
@@ -223,6 +226,17 @@ void Engine::lose_peer(Peer& peer, const Error& why, bool all) {
   }
   if (ForeignArena* const arena = peers_.find_arena(lost)) arena->lost = true;
   drop_lost_arenas();
+}
+
+// The process whose slots we gave back is no more. One that was only silent is told when it comes back: it may not
+// have noticed anything.
+void Engine::drop_unlinks(Peer& peer) {
+  peer.window_of = 0;
+  for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {
+    Delivery* const next = Peer::UnsettledList::next(delivery);
+    if (delivery->is_unlink) settle(*delivery, kNoError);
+    delivery = next;
+  }
 }
 
 // Slots that the lost process may still look at are freed once it is proven gone; at once when it is not on

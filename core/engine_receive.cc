@@ -21,7 +21,8 @@ void Engine::on_peer_message(Link& link, const Message& message, const Incoming&
     return;
   }
   if (std::holds_alternative<Goodbye>(message)) {
-    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the peer said goodbye", 0, 0}, true);
+    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the peer said goodbye", 0, 0},
+                     Loss::kProven);
   }
   if (inbound) {
     if (const auto* ref = std::get_if<ChunkRef>(&message)) return on_chunk_ref(link, *ref);

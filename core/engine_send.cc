@@ -164,6 +164,7 @@ void Engine::settle(Delivery& delivery, const Error& result) {
   if (delivery.in_queue.linked()) peer.queue.remove(&delivery);
   if (delivery.in_unsettled.linked()) {
     peer.unsettled.remove(&delivery);
+    if (delivery.is_unlink) --peer.unlinks;
     if (!delivery.in_lent.linked()) outbox_.unindex(peer.rank, &delivery);
   }
   delivery.state = DeliveryState::kOver;
