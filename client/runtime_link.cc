@@ -19,6 +19,13 @@ Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable) {
   return MappedRegion{shared->data(), shared->writable_data(), shared->bytes(), shared};
 }
 
+// Spinning takes the time from those who would do the work when there is no core to spare.
+PollPolicy policy_of(Polling polling) {
+  if (polling == Polling::kBusy) return PollPolicy::kBusy;
+  const bool spare_cores = std::thread::hardware_concurrency() > 2;
+  return polling == Polling::kAdaptive && spare_cores ? PollPolicy::kAdaptive : PollPolicy::kEvent;
+}
+
 std::uint64_t random_link() {
   std::random_device device;
   return (std::uint64_t{device()} << 32) | device();
@@ -42,7 +49,7 @@ void Runtime::set_hooks() {
 // The way through shared memory first; whether the arena can be mapped proves that there is one.
 Failure Runtime::set_up() {
   LoopOptions loop;
-  loop.policy = static_cast<PollPolicy>(options_.polling);
+  loop.policy = policy_of(options_.polling);
   loop_ = std::make_unique<Loop>(loop);
   set_hooks();
   const auto wait = static_cast<TimeNs>(std::max<std::int64_t>(options_.connect_deadline.count(), 0));

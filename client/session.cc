@@ -72,7 +72,8 @@ void Session::report(Op& op, const Failure& failure) {
   if (op.reported) return;
   if (op.sending) {
     if (!op.outcome) op.outcome = failure;
-    timers_.set(op.timer, later(options_.now(), options_.grace_ns));
+    // A closed connection gives the memory back by itself; one that is up may hang.
+    timers_.set(op.timer, state_ == LinkState::kUp ? later(options_.now(), options_.grace_ns) : kNever);
     return;
   }
   timers_.cancel(op.timer);
@@ -86,8 +87,8 @@ void Session::erase_if_idle(RequestId request) {
   if (found == ops_.end()) return;
   const Op& op = *found->second;
   if (!op.reported || op.sending || op.arriving != nullptr) return;
-  const std::unique_ptr<Op> last =
-      std::move(found->second);  // its destructor may give up a buffer: not under our feet
+  // Its destructor may give up a buffer: not under our feet.
+  const std::unique_ptr<Op> last = std::move(found->second);
   ops_.erase(found);
 }
 

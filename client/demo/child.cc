@@ -16,6 +16,7 @@ namespace sidecar::demo {
 namespace {
 
 constexpr std::size_t kTailLines = 8;
+constexpr int kCannotExecute = 127;
 
 struct Pipe {
   Fd read;
@@ -31,15 +32,16 @@ Pipe make_pipe() {
 // In the child, where only plain system calls are allowed until it executes the program.
 [[noreturn]] void become(char* const* argv, pid_t parent, int in, int out, int log) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(127);  // it died before that was set
-  setpgid(0, 0);                        // Ctrl-C is for the demo, which then ends its children
+  if (getppid() != parent) _exit(kCannotExecute);  // it died before that was set
+  setpgid(0, 0);                                   // Ctrl-C is for the demo, which then ends its children
   std::signal(SIGPIPE, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0) _exit(127);
+  if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+    _exit(kCannotExecute);
   execv(argv[0], argv);
-  _exit(127);
+  _exit(kCannotExecute);
 }
 
 }  // namespace
@@ -123,7 +125,9 @@ bool Child::succeeded() const { return status_ && WIFEXITED(*status_) && WEXITST
 std::string Child::end_text() const {
   if (!status_) return "still running";
   if (WIFSIGNALED(*status_)) return "signal " + std::to_string(WTERMSIG(*status_));
-  return "exit code " + std::to_string(WEXITSTATUS(*status_));
+  const int code = WEXITSTATUS(*status_);
+  return "exit code " + std::to_string(code) +
+         (code == kCannotExecute ? ": cannot execute " + options_.argv[0] : "");
 }
 
 }  // namespace sidecar::demo

@@ -92,9 +92,10 @@ Expected<void> Director::play() {
   std::printf("   sent: %s, of %llu files below /usr/lib and %llu generated .npy tensors\n",
               mib_text(played_.input.bytes).c_str(), static_cast<unsigned long long>(played_.input.files),
               static_cast<unsigned long long>(played_.input.tensors));
-  std::printf("   rank 1's bytes lay in rank 0's arena (inode %llu): nothing was copied to get them there\n",
-              static_cast<unsigned long long>(played_.arena_inode));
-  std::puts("   rank 3's tensor was read by two processes at once, in the very same memory");
+  std::printf(
+      "   rank 1 looked at the bytes inside rank 0's arena (inode %llu), ranks 2 and 3 in their own\n",
+      static_cast<unsigned long long>(played_.arena_inode));
+  std::puts("   rank 3 got one tensor: two processes read it at the same time, in the very same memory");
   return {};
 }
 
@@ -129,12 +130,14 @@ Expected<void> Director::sum_up() {
   print_table(arrivals);
   const std::uint64_t captured = counter(sidecars->at(kProducerRank), "bytes_captured");
   std::printf(
-      "   The time includes reading the files, three times SHA-256 and sharing the cores; `make bench` "
-      "measures.\n"
-      "   Copied by rank 0's sidecar: %s (the tensors, sent from the producer's own memory).\n"
-      "   Not copied: %s (written to where allocate() said, in the arena).\n",
+      "   mapped: read where they lay. network: came as bytes. copied: once more, for the consumer.\n"
+      "   On the producer's side %s were copied (the tensors, from its own memory) and %s were\n"
+      "   not (the files, written to where allocate() said). The time includes reading the files, SHA-256 "
+      "at\n"
+      "   all three ends, and five busy processes on %u cores: to measure, `make bench`.\n",
       mib_text(captured).c_str(),
-      mib_text(played_.input.bytes - std::min(captured, played_.input.bytes)).c_str());
+      mib_text(played_.input.bytes - std::min(captured, played_.input.bytes)).c_str(),
+      std::thread::hardware_concurrency());
   return {};
 }
 

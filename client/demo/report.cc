@@ -34,7 +34,7 @@ void report(const std::string& line) {
 }
 
 int report_failure(const std::string& what, const Failure& failure) {
-  report("failed " + what + ": " + to_string(failure));
+  report("failed " + what + ": " + (failure.code == Errc::kInternal ? failure.message : to_string(failure)));
   return EXIT_FAILURE;
 }
 

@@ -56,15 +56,15 @@ Expected<void> check_path(const Arrival& arrival) {
 }
 
 void print_table(const std::vector<Arrival>& arrivals) {
-  constexpr const char* kRow = "   %-14s  %-6s  %4s  %6s  %10s  %7s  %5s  %10s  %10s  %10s  %s\n";
-  std::printf(kRow, "path", "to", "data", "chunks", "bytes", "time", "GB/s", "mapped", "received",
-              "copied out", "SHA-256");
+  constexpr const char* kRow = "   %-13s  %-6s  %4s  %6s  %9s  %6s  %5s  %9s  %9s  %9s  %s\n";
+  std::printf(kRow, "path", "to", "data", "chunks", "bytes", "time", "GB/s", "mapped", "network", "copied",
+              "SHA-256");
   for (const Arrival& arrival : arrivals) {
     double seconds = 0;
     for (const Outcome& reader : arrival.readers) seconds = std::max(seconds, reader.seconds);
     const Outcome& first = arrival.readers.front();
-    std::string right = std::to_string(first.data) + " of " + std::to_string(first.data);
-    if (arrival.readers.size() > 1) right += ", by " + std::to_string(arrival.readers.size()) + " readers";
+    std::string right = std::to_string(first.data) + " of " + std::to_string(first.data) + " right";
+    if (arrival.readers.size() > 1) right += ", twice";
     std::printf(kRow, path_text(arrival).c_str(), ("rank " + std::to_string(arrival.rank)).c_str(),
                 std::to_string(first.data).c_str(), std::to_string(first.chunks).c_str(),
                 mib_text(first.bytes).c_str(), number_text("%.2f s", seconds).c_str(),

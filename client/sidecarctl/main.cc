@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 the operation failed, 2 wrong usage.");
   Settings settings;
+  add_common(&app, &settings);  // before the command or after it
   SendArguments send;
   RecvArguments recv;
   DoneArguments done;

@@ -112,6 +112,7 @@ TEST_F(SessionLink, ASendThatHangsCostsTheConnectionBecauseNothingElseFreesTheMe
   EXPECT_EQ(transport.closed, 1);
   EXPECT_EQ(other.future.get().code(), Errc::kPeerLost);
   EXPECT_FALSE(call.captured.ready());
+  EXPECT_EQ(session->next_deadline(), kNever);  // the end of the connection frees the memory, no clock does
   session->on_sent(call.request, fail(Errc::kIo, "cancelled"));
   EXPECT_EQ(call.captured.get().code(), Errc::kTimeout);
   EXPECT_EQ(call.delivered.get().code(), Errc::kTimeout);

@@ -20,7 +20,8 @@ enum class Progress : std::uint8_t {
 // What the thread that makes progress does while there is nothing to do.
 enum class Polling : std::uint8_t {
   kEvent,     // sleeps at once
-  kAdaptive,  // looks again for a short while after traffic, then sleeps
+  kAdaptive,  // looks again for a short while after traffic, then sleeps; like kEvent where there are two
+              // cores at most
   kBusy,      // never sleeps: one core for the lowest latency
 };
 
