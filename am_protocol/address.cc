@@ -25,7 +25,8 @@ Result<SocketAddress> parse_address(std::string_view text, HostNames names) {
   if (host.empty()) return fail(Errc::kInvalidArgument, "address: no host before the port");
   const std::string port(text.substr(colon + 1));
   // getaddrinfo cuts a number that is too large for a port.
-  if (port.size() > 5 || port.find_first_not_of("0123456789") != port.npos || std::atoi(port.c_str()) > 65535) {
+  if (port.size() > 5 || port.find_first_not_of("0123456789") != port.npos ||
+      std::atoi(port.c_str()) > 65535) {
     return fail(Errc::kInvalidArgument, "address: the port is not a number up to 65535");
   }
   addrinfo hints{};

@@ -24,8 +24,8 @@ Name format_address(const sockaddr_storage& address);
 // Why this address cannot be listened at: an errno, or 0 when it could be. UCX tells only that it failed.
 int listen_errno(const SocketAddress& address);
 
-// From now on this process's socket that listens there ignores whoever wants to connect. For a listener that is about to
-// be closed, and whose descriptor only UCX knows.
+// From now on this process's socket that listens there ignores whoever wants to connect. For a listener that
+// is about to be closed, and whose descriptor only UCX knows.
 void ignore_new_connections(const sockaddr_storage& address);
 
 }  // namespace sidecar

@@ -40,7 +40,7 @@ bool cma_works_with(std::int64_t pid) {
   if (pid <= 0) return true;
   char path[32];
   std::snprintf(path, sizeof(path), "/proc/%lld", static_cast<long long>(pid));
-  struct stat about {};
+  struct stat about{};
   if (stat(path, &about) != 0) return true;
   if (about.st_uid != geteuid()) return false;
   // Nothing is mapped at address 1: EFAULT says that looking was allowed.

@@ -27,8 +27,8 @@ bool Deadlines::progress(int budget) {
   return fired;
 }
 
-// Setting the kernel's timer also makes its descriptor unreadable again. It is left alone while it would only fire too
-// early: one more wake-up is cheaper than a system call per connection.
+// Setting the kernel's timer also makes its descriptor unreadable again. It is left alone while it would only
+// fire too early: one more wake-up is cheaper than a system call per connection.
 bool Deadlines::arm() {
   const TimeNs next = heap_.next();
   if (next == kNever && armed_ == kNever) return true;

@@ -1,4 +1,5 @@
-// The transport's timers as an event source of their own, so that they need nothing of the loop but its sleep.
+// The transport's timers as an event source of their own, so that they need nothing of the loop but its
+// sleep.
 #pragma once
 
 #include "core/loop.h"

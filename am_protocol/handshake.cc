@@ -14,7 +14,8 @@ std::uint64_t random_number() {
   return number;
 }
 
-// Error texts are static; what the other side said is kept for good, the first few times anything new is said.
+// Error texts are static; what the other side said is kept for good, the first few times anything new is
+// said.
 const char* keep_text(std::string_view text) {
   constexpr std::size_t kKept = 64;
   static std::array<std::array<char, kTextBytesMax + 1>, kKept> kept{};
@@ -56,10 +57,12 @@ void UcxTransportImpl::open_outbound(Link& link, const ConnectOptions& options, 
   Hello introduction = hello;
   introduction.link = link.hello.link;
   link.control = open_and_greet(link, *address, false, introduction);
-  if (link.control != nullptr && options.two_endpoints) link.bulk = open_and_greet(link, *address, true, introduction);
+  if (link.control != nullptr && options.two_endpoints)
+    link.bulk = open_and_greet(link, *address, true, introduction);
 }
 
-Endpoint* UcxTransportImpl::open_and_greet(Link& link, const SocketAddress& address, bool bulk, Hello& hello) {
+Endpoint* UcxTransportImpl::open_and_greet(Link& link, const SocketAddress& address, bool bulk,
+                                           Hello& hello) {
   Endpoint* const endpoint = endpoints_.add(link.plane);
   endpoint->bulk = bulk;
   endpoint->unsettled = true;
@@ -93,8 +96,8 @@ void UcxTransportImpl::accept(Plane& plane, ucp_conn_request_h request) {
 // The only thing that an endpoint which has not been accepted may do.
 void UcxTransportImpl::on_first_message(Endpoint& endpoint, const Arrival& arrival) {
   Error why{Errc::kProtocol, kNoRank, "something before Hello", 0, 0};
-  const bool decoded =
-      arrival.kind == Arrival::Kind::kMessage && arrival.bytes == 0 && decode_arrival(*endpoint.plane, arrival, &why);
+  const bool decoded = arrival.kind == Arrival::Kind::kMessage && arrival.bytes == 0 &&
+                       decode_arrival(*endpoint.plane, arrival, &why);
   const auto* const hello = decoded ? std::get_if<Hello>(&inbound_) : nullptr;
   if (hello == nullptr) {
     ++counters_.protocol_errors;
@@ -133,7 +136,8 @@ void UcxTransportImpl::on_control_hello(Endpoint& endpoint, const Hello& hello) 
   issue(make_send(link->answer, 0), endpoint, {}, false);
   link_is_up(*link);
   endpoints_.for_each([&](Endpoint& other) {
-    if (other.state == Endpoint::State::kWaiting && other.hello == link->hello && other.plane == link->plane) {
+    if (other.state == Endpoint::State::kWaiting && other.hello == link->hello &&
+        other.plane == link->plane) {
       on_bulk_hello(other, hello);
     }
   });
@@ -152,7 +156,8 @@ void UcxTransportImpl::on_bulk_hello(Endpoint& endpoint, const Hello& hello) {
   join(*link, endpoint);
   endpoint.bulk = true;
   link->bulk = &endpoint;
-  // Its first message too: the other side uses an endpoint, and takes messages from it, once it was greeted there.
+  // Its first message too: the other side uses an endpoint, and takes messages from it, once it was greeted
+  // there.
   issue(make_send(link->answer, 0), endpoint, {}, false);
   link->bulk_usable = true;
 }
@@ -162,7 +167,8 @@ std::optional<Error> UcxTransportImpl::objection(const Plane& plane, const Hello
     return Error{Errc::kProtocol, kNoRank, "this link number is in use", 0, 0};
   }
   if (plane.local() && cma_ && !cma_works_with(hello.pid)) {
-    return Error{Errc::kUnavailable, kNoRank, "shared memory is for processes of one user: use the network address", 0, 0};
+    return Error{Errc::kUnavailable, kNoRank,
+                 "shared memory is for processes of one user: use the network address", 0, 0};
   }
   return std::nullopt;
 }
@@ -183,7 +189,8 @@ void UcxTransportImpl::join(Link& link, Endpoint& endpoint) {
   --strangers_;
 }
 
-// The other side closes once it has read why; if it does not, we do. Closing at once could overtake the answer.
+// The other side closes once it has read why; if it does not, we do. Closing at once could overtake the
+// answer.
 void UcxTransportImpl::refuse(Endpoint& endpoint, const Error& why) {
   ++counters_.hellos_refused;
   endpoint.state = Endpoint::State::kRefused;
@@ -200,7 +207,8 @@ void UcxTransportImpl::on_hello_ack(Link& link, Endpoint& endpoint, const HelloA
     return fail_link(link, {answer.code, kNoRank, keep_text(answer.text.view()), 0, 0});
   }
   if (answer.version < kProtocolVersionMin || answer.version > kProtocolVersionMax) {
-    return fail_link(link, {Errc::kProtocol, kNoRank, "the other side speaks another protocol version", answer.version, 0});
+    return fail_link(link, {Errc::kProtocol, kNoRank, "the other side speaks another protocol version",
+                            answer.version, 0});
   }
   endpoint.greeted = true;
   if (endpoint.bulk) link.bulk_usable = true;

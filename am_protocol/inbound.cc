@@ -23,16 +23,12 @@ void UcxTransportImpl::on_arrival(Plane& plane, const Arrival& arrival) {
       CHECK(link != nullptr);
       return on_link_arrival(*link, *endpoint, arrival);
     }
-    case Endpoint::State::kStranger:
-      release(plane, arrival);
-      return on_first_message(*endpoint, arrival);
+    case Endpoint::State::kStranger: release(plane, arrival); return on_first_message(*endpoint, arrival);
     case Endpoint::State::kWaiting:
       release(plane, arrival);
       ++counters_.protocol_errors;
       return close_endpoint(*endpoint);
-    case Endpoint::State::kLeaving:
-      release(plane, arrival);
-      return close_endpoint(*endpoint);
+    case Endpoint::State::kLeaving: release(plane, arrival); return close_endpoint(*endpoint);
     case Endpoint::State::kRefused:
     case Endpoint::State::kClosing: return release(plane, arrival);
   }
@@ -45,8 +41,8 @@ void UcxTransportImpl::on_link_arrival(Link& link, Endpoint& endpoint, const Arr
   if (arrival.kind != Arrival::Kind::kMessage) {
     const bool unknown = arrival.kind == Arrival::Kind::kUnknownId;
     if (unknown) ++counters_.unknown_ids;
-    why = {Errc::kProtocol, kNoRank, unknown ? "an unknown active-message id" : "a header or payload that is too long", 0,
-           0};
+    why = {Errc::kProtocol, kNoRank,
+           unknown ? "an unknown active-message id" : "a header or payload that is too long", 0, 0};
     release(plane, arrival);
     return offence(link, why);
   }
@@ -87,8 +83,8 @@ void UcxTransportImpl::deliver(Plane& plane, Handle link, const Arrival& arrival
   events_->on_message(link, inbound_, incoming);
 }
 
-// A few mistakes are answered by ignoring the message; the connection of one who goes on is closed. A link that is not up
-// yet is not worth patience.
+// A few mistakes are answered by ignoring the message; the connection of one who goes on is closed. A link
+// that is not up yet is not worth patience.
 void UcxTransportImpl::offence(Link& link, const Error& what) {
   ++counters_.protocol_errors;
   LOG_WARN_LIMITED("a message was dropped: {}", what.what);

@@ -1,5 +1,6 @@
-// What UCX's callbacks have recorded and nobody has looked at yet, in order of arrival. Emptied before UCX is asked for
-// more, so it is as large as one ucp_worker_progress can make it; its memory is kept, so that it is allocated only once.
+// What UCX's callbacks have recorded and nobody has looked at yet, in order of arrival. Emptied before UCX is
+// asked for more, so it is as large as one ucp_worker_progress can make it; its memory is kept, so that it is
+// allocated only once.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ namespace sidecar {
 struct Arrival {
   enum class Kind : std::uint8_t {
     kMessage,
-    kUnknownId,   // not our active-message id
-    kOversized,  // header or eager payload beyond what the protocol allows
+    kUnknownId,  // not our active-message id
+    kUnusable,   // a header or eager payload beyond what the protocol allows
   };
   Handle endpoint;
   Kind kind = Kind::kMessage;

@@ -1,9 +1,10 @@
-// Connections. A Link is what the engine knows: one or two UCX endpoints with one fate. An Endpoint that has come in
-// belongs to no link before its Hello was accepted.
+// Connections. A Link is what the engine knows: one or two UCX endpoints with one fate. An Endpoint that has
+// come in belongs to no link before its Hello was accepted.
 //
 //   outbound link:  connecting --HelloAck--> up --------------------> gone
 //   inbound:        stranger --Hello, accepted--> (link) up --------> gone
-//                      |  \--Hello, refused--> refused -------------> gone   HelloAck says why; the other side closes
+//                      |  \--Hello, refused--> refused -------------> gone   HelloAck says why; the other
+//                      side closes
 //                      \-- second endpoint: waiting --> joins its link
 //   up --close() after Goodbye--> lingering --> gone   so that Goodbye is not overtaken by the disconnection
 //
@@ -45,8 +46,8 @@ struct Endpoint {
   bool bulk = false;
   bool unsettled = false;  // outbound: nothing has come from the other side yet
   bool greeted = false;    // outbound: its HelloAck has come
-  Handle link;           // kLinked
-  Introduction hello;    // kWaiting
+  Handle link;             // kLinked
+  Introduction hello;      // kWaiting
   ucs_status_t failure = UCS_OK;
   ListHook failed;  // UCX reported a failure that is not dealt with yet
   TimerNode timer;
@@ -98,7 +99,8 @@ class EndpointTable {
     endpoint->ucp = nullptr;
   }
   [[nodiscard]] Endpoint* find(ucp_ep_h ucp) const {
-    const std::uint32_t at = by_ucp_.find(hash(ucp), [&](std::uint32_t i) { return by_index_[i]->ucp == ucp; });
+    const std::uint32_t at =
+        by_ucp_.find(hash(ucp), [&](std::uint32_t i) { return by_index_[i]->ucp == ucp; });
     return at == FlatIndex::kNone ? nullptr : by_index_[at];
   }
   [[nodiscard]] Endpoint* find(Handle handle) { return pool_.find(handle); }

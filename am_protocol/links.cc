@@ -7,7 +7,8 @@ void UcxTransportImpl::close(LinkId id) {
   check_thread();
   Link* const link = links_.find(id);
   if (link == nullptr || link->state == Link::State::kLingering) return;
-  if (link->state != Link::State::kUp || !link->said_goodbye || link->broken.linked()) return drop_link(*link);
+  if (link->state != Link::State::kUp || !link->said_goodbye || link->broken.linked())
+    return drop_link(*link);
   link->state = Link::State::kLingering;
   deadlines_.set_in(link->timer, kGoodbyeLingerNs);
 }
@@ -47,7 +48,8 @@ void UcxTransportImpl::on_deadline(TimerNode& node) {
   if (node.kind == kOrphanTimer) return abandon_orphans();
   if (node.kind == kEndpointTimer) {
     auto& endpoint = *static_cast<Endpoint*>(node.object);
-    const bool silent = endpoint.state == Endpoint::State::kStranger || endpoint.state == Endpoint::State::kWaiting;
+    const bool silent =
+        endpoint.state == Endpoint::State::kStranger || endpoint.state == Endpoint::State::kWaiting;
     if (silent) ++counters_.hello_timeouts;
     return close_endpoint(endpoint);
   }

@@ -3,7 +3,8 @@
 
 namespace sidecar {
 
-void UcxTransportImpl::send(LinkId id, const Message& message, ConstBytes payload, bool rendezvous, Token token) {
+void UcxTransportImpl::send(LinkId id, const Message& message, ConstBytes payload, bool rendezvous,
+                            Token token) {
   check_thread();
   rendezvous = rendezvous && !payload.empty();
   CHECK(rendezvous || payload.size() <= kEagerBytesMax);
@@ -50,7 +51,8 @@ SendOp* UcxTransportImpl::make_send(const Message& message, Token token) {
 
 // The three ways that a send can begin: done, failed, under way.
 void UcxTransportImpl::issue(SendOp* op, Endpoint& endpoint, ConstBytes payload, bool rendezvous) {
-  const std::byte* const header = op->long_header != nullptr ? op->long_header->bytes.data() : op->short_header.data();
+  const std::byte* const header =
+      op->long_header != nullptr ? op->long_header->bytes.data() : op->short_header.data();
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   // REPLY: the receiver is told which endpoint it came from.
@@ -104,8 +106,8 @@ bool UcxTransportImpl::take_sent() {
   return worked;
 }
 
-// What is left of a link that has ended. UCX completes it with errors almost at once, with one exception: over shared
-// memory, to a process that was killed or stopped while its queue was full, it never does.
+// What is left of a link that has ended. UCX completes it with errors almost at once, with one exception:
+// over shared memory, to a process that was killed or stopped while its queue was full, it never does.
 void UcxTransportImpl::orphan(Link& link) {
   const TimeNs abandon_at = Loop::now_ns() + kAbandonNs;
   while (SendOp* const op = link.sends.pop_front()) {
@@ -116,8 +118,8 @@ void UcxTransportImpl::orphan(Link& link) {
   if (!orphans_.empty() && !orphan_timer_.set()) deadlines_.set_in(orphan_timer_, kAbandonNs);
 }
 
-// The engine hears that it failed. UCX may still hold the payload's address, as it may after any forced close; what is
-// sent from there later reaches nobody, since the connection is gone.
+// The engine hears that it failed. UCX may still hold the payload's address, as it may after any forced
+// close; what is sent from there later reaches nobody, since the connection is gone.
 void UcxTransportImpl::abandon_orphans() {
   const TimeNs now = Loop::now_ns();
   while (SendOp* const op = orphans_.front()) {

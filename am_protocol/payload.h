@@ -1,5 +1,5 @@
-// A payload that came with a message and waits for the engine's receive() or discard(). UCX's descriptor for it outlives
-// the connection; it is ended exactly once, never inside the callback that delivered it.
+// A payload that came with a message and waits for the engine's receive() or discard(). UCX's descriptor for
+// it outlives the connection; it is ended exactly once, never inside the callback that delivered it.
 #pragma once
 
 #include <ucp/api/ucp.h>

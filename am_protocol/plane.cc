@@ -45,8 +45,10 @@ Status Plane::listen(std::string_view text) {
   // Asked beforehand, because UCX only says that it failed, and says it on stderr.
   const int code = listen_errno(*address);
   if (code != 0) {
-    return fail(Errc::kIo, code == EADDRINUSE ? "this port is taken by another process" : "cannot listen at this address",
-                kNoRank, static_cast<std::uint64_t>(code));
+    return fail(
+        Errc::kIo,
+        code == EADDRINUSE ? "this port is taken by another process" : "cannot listen at this address",
+        kNoRank, static_cast<std::uint64_t>(code));
   }
   ucp_listener_params_t params{};
   params.field_mask = UCP_LISTENER_PARAM_FIELD_SOCK_ADDR | UCP_LISTENER_PARAM_FIELD_CONN_HANDLER;
@@ -95,10 +97,10 @@ Status Plane::accept(ucp_conn_request_h request, Endpoint* endpoint) {
 
 void Plane::reject(ucp_conn_request_h request) { ucp_listener_reject(ucx_.listener.get(), request); }
 
-// UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an event must
-// not outlive its descriptor: it would hit whichever new connection gets the number, and UCX 1.13 aborts. Hence progress
-// before, while the event still means this endpoint, and after, before anything new is opened; and hence no endpoint is
-// closed while it connects, when its socket has events all the time.
+// UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an
+// event must not outlive its descriptor: it would hit whichever new connection gets the number, and UCX 1.13
+// aborts. Hence progress before, while the event still means this endpoint, and after, before anything new is
+// opened; and hence no endpoint is closed while it connects, when its socket has events all the time.
 bool Plane::close(Endpoint* endpoint) {
   drain();
   if (failed.contains(endpoint)) failed.remove(endpoint);
@@ -168,8 +170,10 @@ ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::
   if (!known_id) {
     arrival.kind = Arrival::Kind::kUnknownId;
   } else if (header.size() > kHeaderBytesMax || (!rendezvous && bytes > kEagerBytesMax)) {
-    arrival.kind = Arrival::Kind::kOversized;
-  } else if (bytes > 0 && (rendezvous || (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0)) {
+    arrival.kind = Arrival::Kind::kUnusable;
+  } else if (bytes > 0) {
+    // Guaranteed by PERSISTENT_DATA; without it the bytes would be gone when this returns.
+    CHECK(rendezvous || (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0);
     arrival.descriptor = data;
   }
   const bool keep_header = arrival.kind == Arrival::Kind::kMessage;
@@ -180,14 +184,14 @@ ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::
 
 ucs_status_t Plane::on_message(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
                                const ucp_am_recv_param_t* param) noexcept {
-  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data, bytes, *param,
-                                             true);
+  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data,
+                                             bytes, *param, true);
 }
 
 ucs_status_t Plane::on_unknown(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
                                const ucp_am_recv_param_t* param) noexcept {
-  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data, bytes, *param,
-                                             false);
+  return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data,
+                                             bytes, *param, false);
 }
 
 void Plane::on_request(ucp_conn_request_h request, void* plane) noexcept {

@@ -1,5 +1,6 @@
-// One UCX context with its worker and perhaps a listener: everything that talks to UCX about connections and arrivals.
-// UCX's callbacks end here and only record; PlaneOwner::step, called after each progress, acts on the records.
+// One UCX context with its worker and perhaps a listener: everything that talks to UCX about connections and
+// arrivals. UCX's callbacks end here and only record; PlaneOwner::step, called after each progress, acts on
+// the records.
 #pragma once
 
 #include <string>
@@ -15,7 +16,8 @@ namespace sidecar {
 
 class PlaneOwner {
  public:
-  // Deals with what the plane has recorded: at most about `budget` arrivals. True: something was done or is left.
+  // Deals with what the plane has recorded: at most about `budget` arrivals. True: something was done or is
+  // left.
   virtual bool step(Plane& plane, int budget) = 0;
   // Something waits for the next step: no sleep now.
   [[nodiscard]] virtual bool has_work() const = 0;
@@ -26,9 +28,11 @@ class PlaneOwner {
 
 class Plane final : public EventSource {
  public:
-  Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints, TransportCounters& counters);
-  // Everything on it must be closed and completed, and stop_accepting() called a while ago: UCX 1.13 lets a connection that
-  // is just being made use the listener after its end. Which is why the listener goes last, together with the worker.
+  Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
+        TransportCounters& counters);
+  // Everything on it must be closed and completed, and stop_accepting() called a while ago: UCX 1.13 lets a
+  // connection that is just being made use the listener after its end. Which is why the listener goes last,
+  // together with the worker.
   ~Plane() override;
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
@@ -41,7 +45,8 @@ class Plane final : public EventSource {
   Status accept(ucp_conn_request_h request, Endpoint* endpoint);
   void reject(ucp_conn_request_h request);
   // Forced: what is under way on it completes with an error, in a later progress. False: a callback will come
-  // (`closed` gets the endpoint). May record more of everything. Not for an endpoint that is still connecting.
+  // (`closed` gets the endpoint). May record more of everything. Not for an endpoint that is still
+  // connecting.
   bool close(Endpoint* endpoint);
 
   // EventSource
@@ -77,10 +82,10 @@ class Plane final : public EventSource {
   ucs_status_t arrived(std::span<const std::byte> header, void* data, std::size_t bytes,
                        const ucp_am_recv_param_t& param, bool known_id);
 
-  static ucs_status_t on_message(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
-                                 const ucp_am_recv_param_t* param) noexcept;
-  static ucs_status_t on_unknown(void* plane, const void* header, size_t header_bytes, void* data, size_t bytes,
-                                 const ucp_am_recv_param_t* param) noexcept;
+  static ucs_status_t on_message(void* plane, const void* header, size_t header_bytes, void* data,
+                                 size_t bytes, const ucp_am_recv_param_t* param) noexcept;
+  static ucs_status_t on_unknown(void* plane, const void* header, size_t header_bytes, void* data,
+                                 size_t bytes, const ucp_am_recv_param_t* param) noexcept;
   static void on_request(ucp_conn_request_h request, void* plane) noexcept;
   static void on_failure(void* endpoint, ucp_ep_h ucp, ucs_status_t status) noexcept;
   static void on_closed(void* request, ucs_status_t status, void* endpoint) noexcept;

@@ -1,5 +1,5 @@
-// One message on its way out. Its address is UCX's user_data, and its header bytes must not move until UCX has completed
-// the send (1.13 keeps a pointer to them). Pooled: nothing is allocated in steady state.
+// One message on its way out. Its address is UCX's user_data, and its header bytes must not move until UCX
+// has completed the send (1.13 keeps a pointer to them). Pooled: nothing is allocated in steady state.
 #pragma once
 
 #include <ucp/api/ucp.h>
@@ -13,7 +13,8 @@ namespace sidecar {
 
 class UcxTransportImpl;
 
-// Most headers are short; the rare long one gets a buffer of its own, so that thousands of queued sends stay small.
+// Most headers are short; the rare long one gets a buffer of its own, so that thousands of queued sends stay
+// small.
 inline constexpr std::size_t kShortHeaderBytes = 512;
 struct LongHeader {
   std::array<std::byte, kHeaderBytesMax> bytes;

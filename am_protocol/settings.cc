@@ -20,14 +20,16 @@ const char* prefix_of(PlaneKind kind) { return kind == PlaneKind::kLocal ? "SIDE
 // Read by UCX's transports, which look at the plain environment only.
 std::vector<Setting> transport_settings(PlaneKind kind, bool cma) {
   std::vector<Setting> settings{
-      // 64K is the most that every other UCX's receive buffer is known to hold. It triples the speed of scattered
+      // 64K is the most that every other UCX's receive buffer is known to hold. It triples the speed of
+      // scattered
       // payloads and lets every control message go in one piece, which keeps their order.
       {"TCP_TX_SEG_SIZE", "64K"},
-      {"TCP_CONN_NB", "y"},        // a blocking connect() would stop the loop
-      {"TCP_CM_REUSEADDR", "y"},   // a restarted sidecar gets its port back at once
+      {"TCP_CONN_NB", "y"},       // a blocking connect() would stop the loop
+      {"TCP_CM_REUSEADDR", "y"},  // a restarted sidecar gets its port back at once
   };
   if (kind == PlaneKind::kLocal) {
-    settings.push_back({"MM_ERROR_HANDLING", "y"});  // else UCX avoids shared memory where failures must be noticed
+    settings.push_back(
+        {"MM_ERROR_HANDLING", "y"});  // else UCX avoids shared memory where failures must be noticed
     if (cma) settings.push_back({"CMA_MEMORY_INVALIDATE", "y"});
   }
   return settings;
@@ -45,7 +47,8 @@ std::vector<Setting> context_settings(PlaneKind kind, bool cma) {
   return settings;
 }
 
-// The user's choice wins. UCX_TLS and UCX_NET_DEVICES are choices about the network: the local plane minds only its own.
+// The user's choice wins. UCX_TLS and UCX_NET_DEVICES are choices about the network: the local plane minds
+// only its own.
 bool user_set(PlaneKind kind, std::string_view name) {
   const std::string plain = "UCX_" + std::string(name);
   const std::string own = std::string(prefix_of(kind)) + "_" + plain;
@@ -75,7 +78,8 @@ class ScopedEnvironment {
   std::vector<std::string> ours_;
 };
 
-// "UCX_TLS=tcp UCX_..." for the given names, out of UCX's own print-out: what is in force, not what was asked for.
+// "UCX_TLS=tcp UCX_..." for the given names, out of UCX's own print-out: what is in force, not what was asked
+// for.
 std::string in_force(const ucp_config_t* config, const std::vector<Setting>& settings) {
   char* text = nullptr;
   std::size_t bytes = 0;
@@ -119,7 +123,8 @@ Result<UcxContext> open_context(PlaneKind kind, bool cma, std::string* settings_
   params.name = plane_name(kind);
   ucp_context_h context = nullptr;
   status = ucp_init(&params, config.get(), &context);
-  if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX finds no transport it may use (UCX_TLS?)"));
+  if (status != UCS_OK)
+    return tl::unexpected(ucx_error(status, "UCX finds no transport it may use (UCX_TLS?)"));
   return UcxContext(context);
 }
 
@@ -156,7 +161,8 @@ Result<OpenedPlane> open_plane(PlaneKind kind, bool cma) {
   if (!worker) return tl::unexpected(worker.error());
   plane.worker = std::move(*worker);
   const ucs_status_t status = ucp_worker_get_efd(plane.worker.get(), &plane.fd);
-  if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX's transports cannot wake a sleeping process"));
+  if (status != UCS_OK)
+    return tl::unexpected(ucx_error(status, "UCX's transports cannot wake a sleeping process"));
   return plane;
 }
 

@@ -7,7 +7,8 @@
 namespace sidecar {
 namespace {
 
-constexpr TimeNs kAcceptedNs = 10 * kMillisecond;  // for connections being made to become requests, and be rejected
+constexpr TimeNs kAcceptedNs =
+    10 * kMillisecond;  // for connections being made to become requests, and be rejected
 constexpr TimeNs kShutDownNs = 250 * kMillisecond;
 
 }  // namespace
@@ -27,7 +28,8 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& opt
   return transport;
 }
 
-Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& options, Loop& loop, Events& events) {
+Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& options, Loop& loop,
+                                                           Events& events) {
   auto transport = create(options, loop);
   if (transport) (*transport)->set_events(events);
   return transport;
@@ -53,8 +55,13 @@ Status UcxTransportImpl::open() {
 
 Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
   auto opened = open_plane(kind, cma_);
+  if (!opened && kind == PlaneKind::kLocal && options_.net) {
+    LOG_WARN("no shared memory, everything goes over the network: {}", to_string(opened.error()));
+    return {};
+  }
   if (!opened) return tl::unexpected(opened.error());
-  auto plane = std::make_unique<Plane>(kind, std::move(*opened), static_cast<PlaneOwner&>(*this), endpoints_, counters_);
+  auto plane = std::make_unique<Plane>(kind, std::move(*opened), static_cast<PlaneOwner&>(*this), endpoints_,
+                                       counters_);
   if (!listen.empty()) {
     if (const Status status = plane->listen(listen); !status) return status;
   }
@@ -76,7 +83,8 @@ std::string UcxTransportImpl::describe() const {
 
 void UcxTransportImpl::check_thread() const {
   CHECK_ON_LOOP(loop_);
-  // Nothing is sent, received or closed from inside UCX: it would overtake what is queued, or free what UCX still uses.
+  // Nothing is sent, received or closed from inside UCX: it would overtake what is queued, or free what UCX
+  // still uses.
   CHECK(local_ == nullptr || !local_->in_progress());
   CHECK(net_ == nullptr || !net_->in_progress());
 }
@@ -108,8 +116,9 @@ UcxTransportImpl::~UcxTransportImpl() {
   shut_down();
 }  // the planes end here
 
-// Everything is closed by force and UCX asked for progress until it has given back every request: a worker that is
-// destroyed too early ends the process. In the one case where UCX never does (see orphan()) the worker is left alone.
+// Everything is closed by force and UCX asked for progress until it has given back every request: a worker
+// that is destroyed too early ends the process. In the one case where UCX never does (see orphan()) the
+// worker is left alone.
 void UcxTransportImpl::shut_down() {
   check_thread();
   closing_down_ = true;
@@ -138,7 +147,8 @@ void UcxTransportImpl::shut_down() {
     UcxHandles net;
   };
   static auto* const left = new std::vector<Left>;
-  left->push_back({std::move(pools_), local_ ? local_->abandon() : UcxHandles{}, net_ ? net_->abandon() : UcxHandles{}});
+  left->push_back(
+      {std::move(pools_), local_ ? local_->abandon() : UcxHandles{}, net_ ? net_->abandon() : UcxHandles{}});
 }
 
 void UcxTransportImpl::close_everything() {

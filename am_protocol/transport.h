@@ -1,21 +1,28 @@
-// The engine's Transport over UCX active messages. Speaks through up to two planes on one loop: `local` (shared memory)
-// and `net`. What it does beyond core/ports.h:
+// The engine's Transport over UCX active messages. Speaks through up to two planes on one loop: `local`
+// (shared memory) and `net`. What it does beyond core/ports.h:
 //
-// - Messages that carry no payload, or a small eager one, go on a link's control endpoint, in order; the others go on its
+// - Messages that carry no payload, or a small eager one, go on a link's control endpoint, in order; the
+// others go on its
 //   bulk endpoint. Before the second endpoint has been accepted everything goes on the first.
-// - A link that was closed right after Goodbye lives on for up to 100 ms, unseen, so that Goodbye arrives before the
+// - A link that was closed right after Goodbye lives on for up to 100 ms, unseen, so that Goodbye arrives
+// before the
 //   disconnection. What else was queued on it completes normally or with an error.
-// - send() is for links that are up: from on_link_up, or from the return of a successful on_hello. Any other id gets its
+// - send() is for links that are up: from on_link_up, or from the return of a successful on_hello. Any other
+// id gets its
 //   completion with kUnavailable.
 // - Addresses given to connect() are numeric: resolving a name would block the loop.
-// - Destruction closes everything and tells the engine nothing more; payloads that it still holds are released.
+// - Destruction closes everything and tells the engine nothing more; payloads that it still holds are
+// released.
 //
-// Shared memory works between processes of one user. A local connection from another user is refused with kUnavailable
-// when the kernel's process-to-process copy is in use (it would break at the first large transfer); that client uses
-// the network plane.
+// Where shared memory cannot be had (no loopback device, a sealed container) a process that asks for both
+// planes goes on with the network alone, says so in the log and has no local_address().
 //
-// Threads: the loop's, also for construction and destruction, neither from inside a callback of the loop. Opening reads
-// and for a moment changes the environment (am_protocol/settings.h).
+// Shared memory works between processes of one user. A local connection from another user is refused with
+// kUnavailable when the kernel's process-to-process copy is in use (it would break at the first large
+// transfer); that client uses the network plane.
+//
+// Threads: the loop's, also for construction and destruction, neither from inside a callback of the loop.
+// Opening reads and for a moment changes the environment (am_protocol/settings.h).
 #pragma once
 
 #include <memory>
@@ -31,7 +38,7 @@ struct UcxOptions {
   bool net = true;           // open the network plane
   std::string local_listen;  // host:port, port 0: any; empty: do not listen
   std::string net_listen;
-  bool cma = true;           // let the kernel copy between processes if a probe finds that it may
+  bool cma = true;                     // let the kernel copy between processes if a probe finds that it may
   TimeNs hello_timeout = 5 * kSecond;  // for a connection and its Hello, either way
   std::size_t strangers_max = 1024;    // connections that have not been accepted; more are rejected
 };

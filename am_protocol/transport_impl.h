@@ -21,15 +21,18 @@
 
 namespace sidecar {
 
-inline constexpr std::uint32_t kProtocolErrorsMax = 8;     // on one link, then it is closed
-inline constexpr std::uint32_t kSendsPerLinkMax = 65536;   // beyond: the other side takes nothing any more
-inline constexpr std::size_t kPayloadsMax = 65536;         // held at once, over all links
-inline constexpr std::size_t kControlPayloadMax = 8192;    // larger ones go on the bulk endpoint
-inline constexpr TimeNs kRefusalLingerNs = 1 * kSecond;    // for the other side to read why
-inline constexpr TimeNs kLeavingNs = 1 * kSecond;          // for a connection that nobody wants any more to come about
-inline constexpr TimeNs kAbandonNs = 500 * kMillisecond;   // for UCX to complete the sends of a link that has ended
+inline constexpr std::uint32_t kProtocolErrorsMax = 8;    // on one link, then it is closed
+inline constexpr std::uint32_t kSendsPerLinkMax = 65536;  // beyond: the other side takes nothing any more
+inline constexpr std::size_t kPayloadsMax = 65536;        // held at once, over all links
+inline constexpr std::size_t kControlPayloadMax = 8192;   // larger ones go on the bulk endpoint
+inline constexpr TimeNs kRefusalLingerNs = 1 * kSecond;   // for the other side to read why
+inline constexpr TimeNs kLeavingNs =
+    1 * kSecond;  // for a connection that nobody wants any more to come about
+inline constexpr TimeNs kAbandonNs =
+    500 * kMillisecond;  // for UCX to complete the sends of a link that has ended
 inline constexpr TimeNs kGoodbyeLingerNs = 100 * kMillisecond;
-static_assert(kSendsPerLinkMax >= 2 * kTransferWindow, "a peer with a full window is not a reason to hang up");
+static_assert(kSendsPerLinkMax >= 2 * kTransferWindow,
+              "a peer with a full window is not a reason to hang up");
 static_assert(kPayloadsMax >= 2 * kParkedMax, "the engine's own bound is met first");
 
 class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private DeadlineOwner {

@@ -19,7 +19,8 @@ Errc code_of(ucs_status_t status) {
   }
 }
 
-// The transport's name in "lane[0]:  3:sysv/memory.0 md[2] -> ... am keepalive"; empty for the connection manager's lane.
+// The transport's name in "lane[0]:  3:sysv/memory.0 md[2] -> ... am keepalive"; empty for the connection
+// manager's lane.
 std::string_view transport_in(std::string_view line) {
   const std::size_t lane = line.find("]:");
   const std::size_t begin = line.find(':', lane + 2);

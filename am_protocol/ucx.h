@@ -1,5 +1,5 @@
-// UCX handles that clean up after themselves, and UCX's status codes in our words. With settings.h, plane.h and their
-// .cc files the only code that calls UCX to set something up.
+// UCX handles that clean up after themselves, and UCX's status codes in our words. With settings.h, plane.h
+// and their .cc files the only code that calls UCX to set something up.
 #pragma once
 
 #include <ucp/api/ucp.h>
@@ -32,8 +32,9 @@ Error ucx_error(ucs_status_t status, const char* what);
 // For a failed endpoint: what the error handler's status means to a person.
 Error endpoint_error(ucs_status_t status, bool connected);
 
-// "sysv", "tcp" or "sysv+cma": the lanes that carry this endpoint's messages and, if others, its bulk data. UCX tells
-// it only as text meant for people (ucp_ep_print_info), which allocates: once per link, not per message.
+// "sysv", "tcp" or "sysv+cma": the lanes that carry this endpoint's messages and, if others, its bulk data.
+// UCX tells it only as text meant for people (ucp_ep_print_info), which allocates: once per link, not per
+// message.
 std::string lanes_of(ucp_ep_h endpoint);
 
 }  // namespace sidecar

@@ -25,7 +25,8 @@ class PeerProcess {
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
-    if (posix_spawn(&pid_, SIDECAR_TRANSPORT_PEER, &actions, nullptr, argv.data(), environ) != 0) std::abort();
+    if (posix_spawn(&pid_, SIDECAR_TRANSPORT_PEER, &actions, nullptr, argv.data(), environ) != 0)
+      std::abort();
     posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1]);
     output_ = ends[0];

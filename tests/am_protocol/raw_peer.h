@@ -21,7 +21,8 @@ class RawPeer {
     ucp_config_t* config = nullptr;
     EXPECT_EQ(ucp_config_read(nullptr, nullptr, &config), UCS_OK);
     EXPECT_EQ(ucp_config_modify(config, "TLS", transports), UCS_OK);
-    EXPECT_EQ(ucp_config_modify(config, "MAX_RNDV_RAILS", "1"), UCS_OK);  // both sides must choose the same lanes
+    EXPECT_EQ(ucp_config_modify(config, "MAX_RNDV_RAILS", "1"),
+              UCS_OK);  // both sides must choose the same lanes
     ucp_params_t params{};
     params.field_mask = UCP_PARAM_FIELD_FEATURES;
     params.features = UCP_FEATURE_AM;
@@ -76,7 +77,8 @@ class RawPeer {
     param.flags = flags;
     param.cb.send = on_sent;
     param.user_data = this;
-    const auto request = ucp_am_send_nbx(endpoint_, id, head.data(), head.size(), data.data(), data.size(), &param);
+    const auto request =
+        ucp_am_send_nbx(endpoint_, id, head.data(), head.size(), data.data(), data.size(), &param);
     if (UCS_PTR_IS_PTR(request)) ++pending_;
   }
   void send(const Message& message, std::span<const std::byte> payload = {}, unsigned flags = kEager) {
@@ -96,7 +98,8 @@ class RawPeer {
   static ucs_status_t on_message(void* self, const void* header, size_t header_bytes, void*, size_t bytes,
                                  const ucp_am_recv_param_t*) {
     auto& messages = static_cast<RawPeer*>(self)->messages;
-    EXPECT_TRUE(decode({static_cast<const std::byte*>(header), header_bytes}, bytes, messages.emplace_back(Ping{})));
+    EXPECT_TRUE(
+        decode({static_cast<const std::byte*>(header), header_bytes}, bytes, messages.emplace_back(Ping{})));
     return UCS_OK;
   }
   static void on_error(void* self, ucp_ep_h, ucs_status_t) { static_cast<RawPeer*>(self)->closed = true; }

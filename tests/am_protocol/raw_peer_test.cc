@@ -1,5 +1,7 @@
-// Whatever a peer sends, the transport lives on, counts it, closes the offender's connection and serves the others.
+// Whatever a peer sends, the transport lives on, counts it, closes the offender's connection and serves the
+// others.
 #include "tests/am_protocol/raw_peer.h"
+
 #include "tests/am_protocol/transport_fixture.h"
 
 namespace sidecar::testing {
@@ -64,8 +66,9 @@ class RawPeerTest : public ::testing::TestWithParam<bool> {
   InstanceId next_instance_ = 500;
 };
 
-INSTANTIATE_TEST_SUITE_P(Over, RawPeerTest, ::testing::Bool(),
-                         [](const auto& about) { return std::string(about.param ? "SharedMemory" : "Network"); });
+INSTANTIATE_TEST_SUITE_P(Over, RawPeerTest, ::testing::Bool(), [](const auto& about) {
+  return std::string(about.param ? "SharedMemory" : "Network");
+});
 
 TEST_P(RawPeerTest, JunkAsTheFirstMessageIsTheLast) {
   for (std::size_t bytes : {0, 1, 7, 8, 64, 1000, 4096, 5000}) {
@@ -183,7 +186,8 @@ TEST_P(RawPeerTest, UnknownIdsAreCountedAndCloseTheConnection) {
 TEST_P(RawPeerTest, EveryIdIsSurvivedWithoutASender) {
   auto peer = accepted();
   std::uint64_t sent = 0;
-  for (unsigned id = 0; id < 65536; id += 97, ++sent) peer->send(id, pattern(id % 50, id), {}, UCP_AM_SEND_FLAG_EAGER);
+  for (unsigned id = 0; id < 65536; id += 97, ++sent)
+    peer->send(id, pattern(id % 50, id), {}, UCP_AM_SEND_FLAG_EAGER);
   ASSERT_TRUE(run(*peer, [&] { return counters().unknown_senders == sent; }));
   peer->send(Ping{});
   EXPECT_TRUE(run(*peer, [&] { return server_->messages == 1; }));

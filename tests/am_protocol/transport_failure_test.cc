@@ -37,8 +37,9 @@ class TransportFailure : public ::testing::TestWithParam<bool> {
   std::vector<std::byte> data_ = pattern(16 * kMiB, 3);
 };
 
-INSTANTIATE_TEST_SUITE_P(Over, TransportFailure, ::testing::Bool(),
-                         [](const auto& about) { return std::string(about.param ? "SharedMemory" : "Network"); });
+INSTANTIATE_TEST_SUITE_P(Over, TransportFailure, ::testing::Bool(), [](const auto& about) {
+  return std::string(about.param ? "SharedMemory" : "Network");
+});
 
 TEST_P(TransportFailure, AReceiverKilledInTheMiddleEndsEverySendWithinASecond) {
   PeerProcess peer({plane(), "listen", "receive"});
@@ -67,7 +68,8 @@ TEST_P(TransportFailure, AReceiverKilledWhileItHoldsEndsEverySendWithinASecond) 
 
 TEST_P(TransportFailure, ASenderKilledInTheMiddleEndsEveryReceiveWithinASecond) {
   Side side(server_options(local()), *loop_);
-  PeerProcess peer({plane(), "connect", std::string(address_of(side).view()), "64", std::to_string(16 * kMiB)});
+  PeerProcess peer(
+      {plane(), "connect", std::string(address_of(side).view()), "64", std::to_string(16 * kMiB)});
   std::vector<std::byte> into(data_.size());
   side.message_hook = [&](LinkId, const Message&, const Incoming& incoming) { side.receive(incoming, into); };
   ASSERT_TRUE(loop_.run_until([&] { return side.received.size() >= 4; }));
@@ -130,7 +132,8 @@ TEST_P(TransportFailure, AStoppedPeerTimesOutToo) {
 }
 
 TEST_P(TransportFailure, DestructionWithEverythingUnderWay) {
-  std::vector<std::byte> into(data_.size());  // outlives the transports, as memory that was given to them must
+  std::vector<std::byte> into(
+      data_.size());  // outlives the transports, as memory that was given to them must
   for (int round = 0; round < 6; ++round) {
     auto server = std::make_unique<Side>(server_options(local()), *loop_);
     auto client = std::make_unique<Side>(client_options(local()), *loop_);
@@ -138,7 +141,8 @@ TEST_P(TransportFailure, DestructionWithEverythingUnderWay) {
     const LinkId link = send_to(*client, address, 40);
     const LinkId back = server->hellos[0].first;
     for (std::uint64_t i = 0; i < 40; ++i) server->send(back, chunk_of(data_.size(), i + 1), data_, true);
-    for (std::uint64_t i = 0; i < 200; ++i) client->send(link, chunk_of(60'000, 100 + i), std::span(data_).first(60'000));
+    for (std::uint64_t i = 0; i < 200; ++i)
+      client->send(link, chunk_of(60'000, 100 + i), std::span(data_).first(60'000));
     ASSERT_TRUE(loop_.run_until([&] { return server->inbox.size() >= 20; }));
     for (std::size_t i = 0; i < 10; ++i) {
       const Incoming& incoming = server->inbox[i].incoming;
@@ -151,7 +155,8 @@ TEST_P(TransportFailure, DestructionWithEverythingUnderWay) {
   }
 }
 
-// Over shared memory the queue of a process that does not run fills up, and UCX waits for room in it for ever.
+// Over shared memory the queue of a process that does not run fills up, and UCX waits for room in it for
+// ever.
 TEST_P(TransportFailure, AProcessThatStopsUnderAFloodAndDiesEndsEverySend) {
   PeerProcess peer({plane(), "listen", "hold"});
   Side side(client_options(local()), *loop_);
@@ -160,7 +165,8 @@ TEST_P(TransportFailure, AProcessThatStopsUnderAFloodAndDiesEndsEverySend) {
   peer.signal(SIGSTOP);
   for (std::uint64_t i = 0; i < 20; ++i) side.send(link, chunk_of(data_.size(), 100 + i), data_, true);
   for (std::uint64_t i = 0; i < 5000; ++i) side.send(link, Ping{i, false});
-  for (std::uint64_t i = 0; i < 100; ++i) side.send(link, chunk_of(60'000, 200 + i), std::span(data_).first(60'000));
+  for (std::uint64_t i = 0; i < 100; ++i)
+    side.send(link, chunk_of(60'000, 200 + i), std::span(data_).first(60'000));
   loop_.run_until([] { return false; }, 50 * kMillisecond);
   peer.kill();
   ASSERT_TRUE(loop_.run_until([&] { return !side.downs.empty() && side.all_completed(); }, kSecond));
@@ -229,8 +235,10 @@ TEST_P(TransportFailure, TwoThreadsWithALoopEach) {
     Side client(client_options(local()), *loop_);
     const LinkId link = client.connect(to(address), hello_of(1));
     ASSERT_TRUE(loop_.run_until([&] { return !client.ups.empty(); }));
-    for (std::uint64_t i = 1; i <= 300; ++i) client.send(link, chunk_of(kMiB, i), std::span(data_).first(kMiB), true);
-    EXPECT_TRUE(loop_.run_until([&] { return client.messages == 300 && client.all_completed(); }, 20 * kSecond));
+    for (std::uint64_t i = 1; i <= 300; ++i)
+      client.send(link, chunk_of(kMiB, i), std::span(data_).first(kMiB), true);
+    EXPECT_TRUE(
+        loop_.run_until([&] { return client.messages == 300 && client.all_completed(); }, 20 * kSecond));
   }
   stop = true;
   server_thread.join();

@@ -1,5 +1,6 @@
-// Two sides of a connection for the transport's contract tests: an Events that records everything and checks what must
-// hold at any time (no callback from inside a call, every token exactly once, nothing after a link is down).
+// Two sides of a connection for the transport's contract tests: an Events that records everything and checks
+// what must hold at any time (no callback from inside a call, every token exactly once, nothing after a link
+// is down).
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // The other side of the transport's tests as a process of its own, to be killed, stopped or left alone.
-//   transport_peer local|net listen hold|receive          prints its address, then holds or receives every payload
-//   transport_peer local|net connect ADDRESS COUNT BYTES  sends COUNT payloads by rendezvous and says "sent"
+//   transport_peer local|net listen hold|receive          prints its address, then holds or receives every
+//   payload transport_peer local|net connect ADDRESS COUNT BYTES  sends COUNT payloads by rendezvous and says
+//   "sent"
 #include <sys/prctl.h>
 
 #include <csignal>
@@ -34,7 +35,8 @@ void say(std::string_view line) {
   stay(loop);
 }
 
-[[noreturn]] void connect(TestLoop& loop, bool local, const char* address, std::uint64_t count, std::size_t bytes) {
+[[noreturn]] void connect(TestLoop& loop, bool local, const char* address, std::uint64_t count,
+                          std::size_t bytes) {
   Side side(client_options(local), *loop);
   const LinkId link = side.connect({local, true, Name(address)}, hello_of(900));
   const std::vector<std::byte> data = pattern(bytes, 900);
@@ -55,7 +57,8 @@ int main(int argc, char** argv) {
   sidecar::TestLoop loop;
   if (mode == "listen" && argc == 4) listen(loop, plane == "local", std::string(argv[3]) == "hold");
   if (mode == "connect" && argc == 6) {
-    connect(loop, plane == "local", argv[3], std::strtoull(argv[4], nullptr, 10), std::strtoull(argv[5], nullptr, 10));
+    connect(loop, plane == "local", argv[3], std::strtoull(argv[4], nullptr, 10),
+            std::strtoull(argv[5], nullptr, 10));
   }
   return 2;
 }

@@ -63,7 +63,8 @@ class TransportSteady : public ::testing::TestWithParam<bool> {
     server_ = *UcxTransport::create(server_options(local()), *loop_, echo_);
     client_ = *UcxTransport::create(client_options(local()), *loop_, echo_);
     echo_.server_transport = server_.get();
-    client_->connect({local(), true, local() ? server_->local_address() : server_->net_address()}, hello_of(1));
+    client_->connect({local(), true, local() ? server_->local_address() : server_->net_address()},
+                     hello_of(1));
     ASSERT_TRUE(loop_.run_until([&] { return echo_.client.valid(); }));
   }
   void TearDown() override {
@@ -89,11 +90,13 @@ class TransportSteady : public ::testing::TestWithParam<bool> {
   Echo echo_;
   std::unique_ptr<UcxTransport> server_, client_;
   std::vector<std::byte> data_ = pattern(1 << 20, 1);
-  Message none_ = chunk_of(0), small_ = chunk_of(100), eager_ = chunk_of(kEagerBytesMax), large_ = chunk_of(1 << 20);
+  Message none_ = chunk_of(0), small_ = chunk_of(100), eager_ = chunk_of(kEagerBytesMax),
+          large_ = chunk_of(1 << 20);
 };
 
-INSTANTIATE_TEST_SUITE_P(Over, TransportSteady, ::testing::Bool(),
-                         [](const auto& about) { return std::string(about.param ? "SharedMemory" : "Network"); });
+INSTANTIATE_TEST_SUITE_P(Over, TransportSteady, ::testing::Bool(), [](const auto& about) {
+  return std::string(about.param ? "SharedMemory" : "Network");
+});
 
 TEST_P(TransportSteady, NothingIsAllocatedOnceItIsWarm) {
   exchange(20);

@@ -1,4 +1,5 @@
-// What is told to UCX arrives there, the user's own settings win, and addresses and the CMA probe mean what they say.
+// What is told to UCX arrives there, the user's own settings win, and addresses and the CMA probe mean what
+// they say.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +94,19 @@ TEST(UcxSettings, NonsenseIsAnErrorAndNoCrash) {
   EXPECT_EQ(plane.error().code, Errc::kIo);
 }
 
+TEST(UcxSettings, WithoutSharedMemoryTheNetworkIsEnough) {
+  const Variable tls("SIDECAR_LOCAL_UCX_TLS", "carrier-pigeon");
+  TestLoop loop;
+  UcxOptions options;
+  options.local_listen = options.net_listen = "127.0.0.1:0";
+  const auto transport = UcxTransport::create(options, *loop);
+  ASSERT_TRUE(transport);
+  EXPECT_TRUE((*transport)->local_address().empty());
+  EXPECT_FALSE((*transport)->net_address().empty());
+  options.net = false;
+  EXPECT_FALSE(UcxTransport::create(options, *loop));
+}
+
 TEST(UcxSettings, LanesFollowTheProbe) {
   for (const bool cma : {true, false}) {
     TestLoop loop;
@@ -153,7 +167,8 @@ TEST(Address, TextAndBack) {
     EXPECT_EQ(format_address(address->storage).view(), text);
   }
   EXPECT_TRUE(parse_address("localhost:80", HostNames::kResolve));
-  for (const char* text : {"localhost:80", "", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:99999", "1.2.3.4:http", "[::1"}) {
+  for (const char* text :
+       {"localhost:80", "", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:99999", "1.2.3.4:http", "[::1"}) {
     EXPECT_FALSE(parse_address(text, HostNames::kRefuse)) << text;
   }
 }
