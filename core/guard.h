@@ -33,4 +33,9 @@ inline void check_guard(const std::byte* run, std::uint64_t asked, std::uint64_t
   CHECK(std::all_of(begin, end, [](std::byte b) { return b == kGuardByte; }));
 }
 
+// So that whoever still looks at a freed chunk sees that it is gone.
+inline void scrub(std::byte* run, std::uint64_t asked) {
+  if (kGuardOn && asked > 0) std::memset(run, 0xDD, asked);
+}
+
 }  // namespace sidecar
