@@ -1,4 +1,5 @@
-// Clients that die, register again, come late or differ (rules 9, 16, 17 and 18), and what happens to calls at every stage.
+// Clients that die, register again, come late or differ (rules 9, 16, 17 and 18), and what happens to calls
+// at every stage.
 #include "tests/sim/cluster.h"
 
 namespace sidecar::sim {
@@ -53,7 +54,8 @@ TEST_F(Rule16Bounds, ADestinationListMayHave256RanksAndASmallObjectRidesInTheHea
   EXPECT_TRUE(got.salt);
 }
 
-// --- a client dies -----------------------------------------------------------------------------------------------------------------
+// --- a client dies
+// -----------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule17AClientThatDies, FreesItsWaits) {
   SimClient& doomed = client(1);
@@ -127,7 +129,8 @@ TEST_F(Rule17AClientThatDies, InTheMiddleOfCapturingIsDroppedToo) {
   EXPECT_EQ(sidecar(1).stats().data, 0u);
 }
 
-// --- registration ------------------------------------------------------------------------------------------------------------------
+// --- registration
+// ------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule18ArrivalBeforeRegistration, IsHeldWithTheProducersUnitAndFoundLater) {
   add(2, "c");
@@ -143,7 +146,8 @@ TEST_F(ContractRegistration, ClientsOfOneSidecarMayHaveDifferentHints) {
   for (const std::uint64_t unit : {64ul, 1'000ul, 7'168ul, 50'000ul}) clients.push_back(&client(0, unit));
   for (std::size_t i = 0; i < clients.size(); ++i) {
     const std::string id = "x" + std::to_string(i);
-    EXPECT_THAT(send(*clients[i], {.id = id, .bytes = 33'333, .to = each({1})}), IsOk()) << "no multiple of the hint";
+    EXPECT_THAT(send(*clients[i], {.id = id, .bytes = 33'333, .to = each({1})}), IsOk())
+        << "no multiple of the hint";
     EXPECT_THAT(recv(*consumer_, id), IsOk());
   }
 }
@@ -165,7 +169,9 @@ TEST_F(ContractRegistration, ARegistrationThatNobodyUsesIsForgotten) {
   Hello hello;
   hello.role = Role::kClient;
   hello.instance = 99;
-  const auto refusal = [&] { return std::string(sidecar(0).engine().on_hello(LinkId{900, 1}, hello).error().what); };
+  const auto refusal = [&] {
+    return std::string(sidecar(0).engine().on_hello(LinkId{900, 1}, hello).error().what);
+  };
   EXPECT_THAT(refusal(), ::testing::HasSubstr("ticket")) << "known, but it has no ticket";
   world_.run_for(120 * kSecond);
   EXPECT_THAT(refusal(), ::testing::HasSubstr("not registered"));
@@ -200,7 +206,8 @@ TEST_F(ContractRegistration, ADrainingSidecarRefusesNewWorkAndFinishesTheOld) {
   EXPECT_TRUE(sidecar(0).engine().drained());
 }
 
-// --- deadlines and cancel of a send, at every stage ----------------------------------------------------------------------------------
+// --- deadlines and cancel of a send, at every stage
+// ----------------------------------------------------------------------------------
 
 class SendStages : public Clients, public ::testing::WithParamInterface<bool> {
  protected:

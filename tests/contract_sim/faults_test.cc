@@ -1,47 +1,12 @@
 // Links that break, peers that stop, die, come back or say goodbye: rules 6, 7, 8, 11 and 13.
-#include "tests/sim/cluster.h"
+#include "tests/contract_sim/faults_fixture.h"
 
 namespace sidecar::sim {
 namespace {
 
-class Faults : public Cluster {
- protected:
-  void SetUp() override {
-    add(0, "a");
-    add(1, "b");
-    add(2, "a");
-    producer_ = &client(0);
-    consumer_ = &client(1);
-  }
-  RequestId start(const std::string& id, std::uint64_t bytes, const std::vector<std::vector<Rank>>& to, ChunkIndex chunk = 0,
-                  ChunkIndex num_chunks = 1) {
-    return producer_->send(
-        {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = to, .eager = bytes <= kEagerBytesMax});
-  }
-  // Breaks the link between two sidecars when a message of that kind is about to arrive, the first `times` times.
-  template <class Kind>
-  void break_at(int times) {
-    world_.network().filter([times](SimProcess& from, SimProcess& to, const Message& message) mutable {
-      const bool peers = dynamic_cast<SimSidecar*>(&from) != nullptr && dynamic_cast<SimSidecar*>(&to) != nullptr;
-      return !peers || !std::holds_alternative<Kind>(message) || times-- <= 0;
-    });
-  }
-  // Rank 3, which has room for one chunk of 20,000 bytes, parks one, and has a reserve for one.
-  void add_tight() {
-    add({.rank = 3, .node = "c", .arena_bytes = 96 * kKiB, .adjust = [](EngineOptions& options) {
-           options.parked_max = 1;
-           options.reserve_share = 0.25;
-         }});
-  }
-  SimClient* producer_ = nullptr;
-  SimClient* consumer_ = nullptr;
-};
 using Rule06Retransmission = Faults;
 using Rule07Tombstones = Faults;
 using Rule08PeerLost = Faults;
-using Rule11HeadOfLine = Faults;
-using Rule13Credits = Faults;
-using Rule15Tickets = Faults;
 
 TEST_F(Rule06Retransmission, ALostChunkIsSentAgain) {
   for (const std::uint64_t bytes : {100ul, 30'000ul, 200'000ul}) {  // inline, eager, rendezvous
@@ -57,7 +22,8 @@ TEST_F(Rule06Retransmission, ALostAckMakesADuplicateThatIsDroppedAndAcknowledged
   for (const std::uint64_t bytes : {100ul, 30'000ul, 200'000ul}) {
     break_at<Ack>(2);
     const std::string id = "x" + std::to_string(bytes);
-    EXPECT_THAT(wait(*producer_, start(id, bytes, each({1}))), IsOk()) << "not AlreadyExists: it is the same transfer";
+    EXPECT_THAT(wait(*producer_, start(id, bytes, each({1}))), IsOk())
+        << "not AlreadyExists: it is the same transfer";
     EXPECT_THAT(recv(*consumer_, id), IsOk());
   }
   EXPECT_GE(sidecar(1).stats().counters.duplicates, 6u);
@@ -144,10 +110,12 @@ TEST_F(Rule06Retransmission, ANewSequenceForAnOldChunkIsAlreadyExists) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsOk());
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsError(Errc::kAlreadyExists));
   EXPECT_THAT(done(*consumer_, "x"), IsOk());
-  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsError(Errc::kAlreadyExists)) << "also when it is done";
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsError(Errc::kAlreadyExists))
+      << "also when it is done";
 }
 
-// --- tombstones ------------------------------------------------------------------------------------------------------------------
+// --- tombstones
+// ------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule07Tombstones, MarkDoneBeforeArrivalDropsTheArrivalAndAcknowledgesIt) {
   for (const std::uint64_t bytes : {100ul, 30'000ul, 200'000ul}) {
@@ -172,7 +140,8 @@ TEST_F(Rule07Tombstones, MarkDoneBeforeArrivalOnTheSameNodeGivesTheSlotBack) {
 
 TEST_F(Rule07Tombstones, TheRestOfADatumMarkedDoneEarlyIsDroppedWhenItComes) {
   for (const ChunkIndex chunk : {0, 1, 2}) EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
-  for (const ChunkIndex chunk : {2, 0, 1}) EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), chunk, 3)), IsOk());
+  for (const ChunkIndex chunk : {2, 0, 1})
+    EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), chunk, 3)), IsOk());
   settle();
   EXPECT_EQ(sidecar(1).stats().receive.runs, 0u);
   EXPECT_EQ(sidecar(1).stats().data, 0u);
@@ -200,7 +169,8 @@ TEST_F(Rule07Tombstones, AMarkDoneOfWhatNeverComesIsForgottenInTime) {
   EXPECT_EQ(sidecar(1).stats().data, 0u);
 }
 
-// --- peer lost -------------------------------------------------------------------------------------------------------------------
+// --- peer lost
+// -------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule08PeerLost, ABrokenLinkAloneIsNoLoss) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
@@ -281,7 +251,8 @@ TEST_F(Rule08PeerLost, StoppedForLessThanThePeerTimeOutLosesNothing) {
     world_.go_on(sidecar(stopped));
     EXPECT_THAT(wait(*producer_, early), IsOk());
   }
-  for (const ChunkIndex chunk : {1, 2}) EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1, 2}), chunk, 3)), IsOk());
+  for (const ChunkIndex chunk : {1, 2})
+    EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1, 2}), chunk, 3)), IsOk());
   EXPECT_THAT(wait(*consumer_, far_wait), IsOk());
   EXPECT_THAT(wait(near, near_wait), IsOk());
   for (const Rank rank : {0, 1, 2}) EXPECT_EQ(sidecar(rank).stats().counters.peers_lost, 0u) << rank;
@@ -302,8 +273,10 @@ TEST_F(Rule08PeerLost, ACutInOneDirectionHealsWithoutLoss) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsOk());
   for (const bool forth : {true, false}) {
     const std::string id = forth ? "forth" : "back";
-    if (forth) world_.cut_off(sidecar(0), sidecar(1));
-    else world_.cut_off(sidecar(1), sidecar(0));
+    if (forth)
+      world_.cut_off(sidecar(0), sidecar(1));
+    else
+      world_.cut_off(sidecar(1), sidecar(0));
     const RequestId sent = start(id, 100'000, each({1}));
     world_.run_for(15 * kSecond);
     EXPECT_FALSE(producer_->over(sent));
@@ -344,166 +317,6 @@ TEST_F(Rule08PeerLost, AKillInTheMiddleOfARendezvousFreesTheSlotsOnBothSides) {
   world_.kill(sidecar(0));
   EXPECT_THAT(wait(consumer, waiting), IsError(Errc::kPeerLost));
   EXPECT_EQ(sidecar(1).stats().receive.runs, 0u);
-}
-
-// --- head of line ----------------------------------------------------------------------------------------------------------------
-
-TEST_F(Rule11HeadOfLine, ABusyBulkEndpointIsNotAMissedHeartbeat) {
-  EXPECT_THAT(wait(*producer_, start("warm up", 5'000, each({1}))), IsOk());
-  const std::uint64_t links = sidecar(0).transport().links_made();
-  world_.network().slow_bulk(sidecar(0), sidecar(1), 20 * kSecond);
-  const RequestId sent = start("x", 200'000, each({1}));
-  const RequestId quick = producer_->send({.id = "y", .bytes = 100, .to = each({1}), .kind = ChunkKind::kObject});
-  EXPECT_THAT(wait(*producer_, quick, kSecond), IsOk()) << "small ones do not wait behind it";
-  EXPECT_THAT(wait(*producer_, sent, 100 * kSecond), IsOk());
-  EXPECT_EQ(sidecar(0).transport().links_made(), links) << "and nobody thought the link dead";
-  EXPECT_EQ(sidecar(0).stats().counters.resends, 0u);
-}
-
-TEST_F(Rule11HeadOfLine, AStoppedPeerIsNoticedAndReconnected) {
-  EXPECT_THAT(wait(*producer_, start("warm up", 5'000, each({1}))), IsOk());
-  const std::uint64_t links = sidecar(0).transport().links_made();
-  world_.stop(sidecar(1));
-  world_.run_for(15 * kSecond);
-  EXPECT_EQ(world_.network().links_up(sidecar(0), sidecar(1)), 0) << "the ping time-out closed it";
-  world_.go_on(sidecar(1));
-  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsOk());
-  EXPECT_GT(sidecar(0).transport().links_made(), links);
-}
-
-// --- credits -----------------------------------------------------------------------------------------------------------------------
-
-TEST_F(Rule13Credits, EagerBytesOnTheirWayNeverExceedTheWindow) {
-  add(3, "c", 64 * kMiB);
-  add(4, "d", 2 * kMiB);
-  SimClient& from = client(3);
-  SimClient& at = client(4);
-  std::vector<RequestId> sends;
-  for (int i = 0; i < 300; ++i) {
-    sends.push_back(from.send({.id = "x" + std::to_string(i), .bytes = 60'000, .to = each({4}), .eager = true}));
-  }
-  world_.run_for(2 * kSecond);  // the simulated transport fails the test when there are more
-  EXPECT_LE(sidecar(4).transport().eager_held_max(), kEagerWindowBytes);
-  EXPECT_GT(sidecar(4).transport().eager_held_max(), kEagerWindowBytes / 2) << "and the window is used";
-  for (int i = 0; i < 300; ++i) {
-    EXPECT_THAT(recv(at, "x" + std::to_string(i)), IsOk());
-    EXPECT_THAT(done(at, "x" + std::to_string(i)), IsOk());
-  }
-  for (const RequestId request : sends) EXPECT_THAT(wait(from, request), IsOk());
-}
-
-TEST_F(Rule13Credits, TheyStartAnewWithEachHello) {
-  add(3, "c", 16 * kMiB);
-  std::vector<RequestId> sends;
-  for (int round = 0; round < 10; ++round) {
-    for (int i = 0; i < 7; ++i) {
-      const std::string id = std::to_string(round) + "/" + std::to_string(i);
-      sends.push_back(start(id, 60'000, each({3})));
-    }
-    world_.run_for(world_.random().below(2 * kMillisecond));
-    world_.network().reset(sidecar(0), sidecar(3));
-    for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
-  }
-  EXPECT_THAT(wait(*producer_, start("after", 60'000, each({3}))), IsOk());
-}
-
-TEST_F(Rule13Credits, AfterARefusalNobodyPolls) {
-  add_tight();
-  std::vector<RequestId> sends;
-  for (int i = 0; i < 4; ++i) sends.push_back(start("x" + std::to_string(i), 20'000, each({3})));
-  world_.run_for(2 * kSecond);
-  const std::size_t chunk_kind = Message(Chunk{}).index();
-  const std::size_t refuse_kind = Message(Refuse{}).index();
-  const std::uint64_t chunks = sidecar(0).transport().sent(chunk_kind);
-  const std::uint64_t refusals = sidecar(3).transport().sent(refuse_kind);
-  EXPECT_GT(refusals, 0u);
-  world_.run_for(120 * kSecond);
-  EXPECT_EQ(sidecar(0).transport().sent(chunk_kind), chunks) << "nothing is sent again before there is room";
-  EXPECT_EQ(sidecar(3).transport().sent(refuse_kind), refusals);
-  SimClient& at = client(3);
-  for (int i = 0; i < 4; ++i) {
-    EXPECT_THAT(recv(at, "x" + std::to_string(i)), IsOk());
-    EXPECT_THAT(done(at, "x" + std::to_string(i)), IsOk());
-  }
-  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
-}
-
-// --- tickets -----------------------------------------------------------------------------------------------------------------------
-
-class Impostor final : public SimProcess, public Events {  // knows the address and nothing else
- public:
-  explicit Impostor(SimWorld& world) : SimProcess(world, "impostor", "elsewhere") {}
-  void introduce(const Hello& hello, Rank to) {
-    ConnectOptions options;
-    options.two_endpoints = hello.role == Role::kPeer;
-    options.address = net_address(to);
-    link = transport().connect(options, hello);
-    answered = false;
-  }
-  Events& events() override { return *this; }
-  Result<HelloAck> on_hello(LinkId, const Hello&) override { return fail(Errc::kUnavailable, ""); }
-  void on_link_up(LinkId, const HelloAck&) override { answered = up = true; }
-  void on_link_down(LinkId, const Error& error) override {
-    answered = true;
-    up = false;
-    why = error;
-  }
-  void on_message(LinkId, const Message&, const Incoming&) override {}
-  void on_sent(Token, const Status&) override {}
-  void on_received(Token, const Status&) override {}
-  void on_resolved(Rank, const Result<PeerRecord>&) override {}
-  void on_process_gone(Token) override {}
-  LinkId link;
-  bool answered = false, up = false;
-  Error why{};
-};
-
-TEST_F(Rule15Tickets, WithoutAValidTicketNobodyGetsIn) {
-  Impostor impostor(world_);
-  Hello hello;
-  hello.role = Role::kPeer;
-  hello.rank = 2;
-  hello.instance = 4711;
-  hello.to_instance = sidecar(0).instance();
-  const auto attempt = [&] {
-    impostor.introduce(hello, 0);
-    EXPECT_TRUE(world_.run_until([&] { return impostor.answered; }, 10 * kSecond));
-    EXPECT_FALSE(impostor.up);
-    return impostor.why.code;
-  };
-  EXPECT_EQ(attempt(), Errc::kUnauthorized) << "no ticket";
-  hello.ticket = world_.issue_ticket(sidecar(2).instance(), sidecar(0).instance(), true);
-  EXPECT_EQ(attempt(), Errc::kUnauthorized) << "somebody else's ticket";
-  hello.ticket = world_.issue_ticket(4711, sidecar(1).instance(), true);
-  EXPECT_EQ(attempt(), Errc::kUnauthorized) << "a ticket for another sidecar";
-  hello.role = Role::kClient;
-  hello.ticket = world_.issue_ticket(4711, sidecar(0).instance(), true);
-  EXPECT_EQ(attempt(), Errc::kUnauthorized) << "a client that is not registered";
-  hello.role = Role::kPeer;
-  hello.rank = 0;
-  hello.ticket = world_.issue_ticket(4711, sidecar(0).instance(), true);
-  EXPECT_EQ(attempt(), Errc::kUnauthorized) << "the sidecar's own rank";
-  world_.kill(impostor);
-}
-
-TEST_F(Rule15Tickets, ATicketServesOnce) {
-  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}))), IsOk());
-  world_.network().reset(sidecar(0), sidecar(1));
-  EXPECT_THAT(wait(*producer_, start("y", 5'000, each({1}))), IsOk()) << "a new connection asks for a new ticket";
-}
-
-TEST_F(Rule15Tickets, AHelloMeantForAnotherProcessIsRefused) {
-  Impostor impostor(world_);
-  Hello hello;
-  hello.role = Role::kPeer;
-  hello.rank = 2;
-  hello.instance = 4711;
-  hello.to_instance = 1234;
-  hello.ticket = world_.issue_ticket(4711, sidecar(0).instance(), true);
-  impostor.introduce(hello, 0);
-  ASSERT_TRUE(world_.run_until([&] { return impostor.answered; }, 10 * kSecond));
-  EXPECT_EQ(impostor.why.code, Errc::kUnavailable);
-  world_.kill(impostor);
 }
 
 }  // namespace

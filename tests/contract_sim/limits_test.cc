@@ -42,8 +42,8 @@ TEST_F(Limits, TenThousandIdsInFlight) {
   }
   world_.stop(sidecar(1));
   for (int i = 0; i < kCount; ++i) {
-    sends.push_back(
-        producer_->send({.id = "id " + std::to_string(i), .bytes = 200, .to = each({1}), .kind = ChunkKind::kObject}));
+    sends.push_back(producer_->send(
+        {.id = "id " + std::to_string(i), .bytes = 200, .to = each({1}), .kind = ChunkKind::kObject}));
     if (i % 500 == 0) world_.run_for(kMillisecond);
   }
   settle();
@@ -67,8 +67,12 @@ TEST_F(Limits, MoreTransfersThanTheWindowHoldsAllArrive) {
   std::vector<RequestId> sends;
   const ChunkIndex count = kTransferWindow + 3'000;
   for (ChunkIndex chunk = 0; chunk < count; ++chunk) {
-    sends.push_back(producer_->send(
-        {.id = "x", .chunk = chunk, .num_chunks = count, .bytes = 1, .to = each({1}), .kind = ChunkKind::kObject}));
+    sends.push_back(producer_->send({.id = "x",
+                                     .chunk = chunk,
+                                     .num_chunks = count,
+                                     .bytes = 1,
+                                     .to = each({1}),
+                                     .kind = ChunkKind::kObject}));
     if (chunk % 500 == 0) world_.run_for(100 * kMicrosecond);
   }
   world_.run_for(10 * kMillisecond);
@@ -107,8 +111,8 @@ TEST_F(Limits, IdsOfOneAndOf255BytesWithAnyByteInThem) {
 TEST_F(Limits, ChunksOfEverySizeFromNothingToTheWholeRegion) {
   SimClient& near = client(2);
   const std::uint64_t region = 8 * kMiB / 2 - 8 * kMiB / 16;  // what is for receiving
-  for (const std::uint64_t bytes : {0ul, 1ul, 2ul, 63ul, 64ul, 65ul, 1'023ul, 1'024ul, 1'025ul, 65'535ul, 65'536ul, 65'537ul,
-                                    104'729ul, 1'299'709ul, region}) {
+  for (const std::uint64_t bytes : {0ul, 1ul, 2ul, 63ul, 64ul, 65ul, 1'023ul, 1'024ul, 1'025ul, 65'535ul,
+                                    65'536ul, 65'537ul, 104'729ul, 1'299'709ul, region}) {
     const std::string id = "chunk of " + std::to_string(bytes);
     for (const bool eager : {false, true}) {
       const std::string name = id + (eager ? " eager" : "");
@@ -125,7 +129,9 @@ TEST_F(Limits, ChunksOfEverySizeFromNothingToTheWholeRegion) {
 }
 
 TEST_F(Limits, AnEmptyTensorKeepsItsShape) {
-  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 0, .to = each({1, 2}), .dtype = Dtype::kF32, .shape = {4, 0, 7}}), IsOk());
+  EXPECT_THAT(
+      send(*producer_, {.id = "x", .bytes = 0, .to = each({1, 2}), .dtype = Dtype::kF32, .shape = {4, 0, 7}}),
+      IsOk());
   for (SimClient* at : {consumer_, &client(2)}) {
     const Outcome& got = recv(*at, "x");
     EXPECT_THAT(got, IsOk());
@@ -138,7 +144,9 @@ TEST_F(Limits, AnEmptyTensorKeepsItsShape) {
 
 TEST_F(Limits, AnAllocationOfNothingCanBeSent) {
   const std::uint64_t slot = allocate(*producer_, 0);
-  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 0, .to = each({1, 2}), .source = Source::kSlot, .slot = slot}), IsOk());
+  EXPECT_THAT(
+      send(*producer_, {.id = "x", .bytes = 0, .to = each({1, 2}), .source = Source::kSlot, .slot = slot}),
+      IsOk());
   EXPECT_THAT(recv(*consumer_, "x"), IsOk());
   EXPECT_THAT(recv(client(2), "x"), IsOk());
 }
@@ -147,8 +155,8 @@ TEST_F(Limits, ADatumOfManyChunksInReverseOrder) {
   constexpr ChunkIndex kCount = 1'000;
   std::vector<RequestId> sends;
   for (ChunkIndex chunk = kCount; chunk-- > 0;) {
-    sends.push_back(
-        producer_->send({.id = "x", .chunk = chunk, .num_chunks = kCount, .bytes = 2'000, .to = each({1}), .eager = true}));
+    sends.push_back(producer_->send(
+        {.id = "x", .chunk = chunk, .num_chunks = kCount, .bytes = 2'000, .to = each({1}), .eager = true}));
   }
   for (ChunkIndex chunk = 0; chunk < kCount; ++chunk) {
     EXPECT_THAT(recv(*consumer_, "x", chunk), IsOk());

@@ -1,5 +1,5 @@
-// Rules about memory that several processes look at: who is on the same node, views, zombies, and arenas that outlive their
-// owners (rules 1, 2, 3, 4 and 12).
+// Rules about memory that several processes look at: who is on the same node, views, zombies, and arenas that
+// outlive their owners (rules 1, 2, 3, 4 and 12).
 #include "tests/sim/cluster.h"
 
 namespace sidecar::sim {
@@ -45,7 +45,8 @@ TEST_F(Rule01Groups, TheLeadersLossEndsItsClientsCallsWithPeerLost) {
   EXPECT_THAT(recv(consumer, "x"), IsOk()) << "registered again, it is served";
 }
 
-// --- same node -----------------------------------------------------------------------------------------------------------------
+// --- same node
+// -----------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule02SameNode, ADifferentNodeNameVetoesSharedMemory) {
   add({.rank = 0, .node = "a", .machine = "m"});
@@ -88,7 +89,8 @@ TEST_F(Rule02SameNode, TheSameNameAndTheSameMachineShareMemory) {
   EXPECT_EQ(sidecar(0).engine().peers().at(0).path, "shared memory");
 }
 
-// --- views ---------------------------------------------------------------------------------------------------------------------
+// --- views
+// ---------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule03MarkDoneAndViews, TheSlotsLiveOnForTheOtherHolders) {
   add(0, "a");
@@ -182,7 +184,8 @@ TEST_F(Rule03MarkDoneAndViews, AViewIntoAPeersArenaHoldsThePeersSlot) {
   EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
 }
 
-// --- zombies -------------------------------------------------------------------------------------------------------------------
+// --- zombies
+// -------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule04Zombies, SlotsOfAClientWhoseConnectionBrokeAreKeptUntilItsProcessIsGone) {
   add(0, "a");
@@ -255,7 +258,8 @@ TEST_F(Rule04Zombies, SlotsLentToALostPeerAreKeptUntilItsProcessIsGone) {
   world_.kill(consumer);
 }
 
-// --- arenas ----------------------------------------------------------------------------------------------------------------------
+// --- arenas
+// ----------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule12Arenas, DeliveredDataOutlivesTheProducersSidecar) {
   add(0, "a");

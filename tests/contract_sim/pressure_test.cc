@@ -17,8 +17,10 @@ class ContractPressure : public Cluster {
     producer_ = &client(0);
     consumer_ = &client(1);
   }
-  RequestId start(const std::string& id, std::uint64_t bytes, ChunkIndex chunk = 0, ChunkIndex num_chunks = 1) {
-    return producer_->send({.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})});
+  RequestId start(const std::string& id, std::uint64_t bytes, ChunkIndex chunk = 0,
+                  ChunkIndex num_chunks = 1) {
+    return producer_->send(
+        {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})});
   }
   SimClient* producer_ = nullptr;
   SimClient* consumer_ = nullptr;
@@ -73,7 +75,8 @@ TEST_F(ContractPressure, WaitersAreServedInTheOrderOfTheirComing) {
   for (std::size_t served = 0; served < requests.size(); ++served) {
     const Outcome& outcome = wait(*producer_, requests[served], kSecond);
     ASSERT_THAT(outcome, IsOk());
-    for (std::size_t later = served + 2; later < requests.size(); ++later) EXPECT_FALSE(producer_->over(requests[later]));
+    for (std::size_t later = served + 2; later < requests.size(); ++later)
+      EXPECT_FALSE(producer_->over(requests[later]));
     producer_->release_slot(outcome.reply.offset);
   }
 }
@@ -87,7 +90,8 @@ TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
   settle();
   for (int i = 0; i < 8; ++i) {
     if (!producer_->over(large)) {
-      for (const RequestId request : small) EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+      for (const RequestId request : small)
+        EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
     }
     producer_->release_slot(held[static_cast<std::size_t>(i)]);
     settle();
@@ -97,7 +101,8 @@ TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
 }
 
 TEST_F(ContractPressure, ALargeArrivalIsNotStarvedBySmallOnes) {
-  for (int i = 0; i < 7; ++i) EXPECT_THAT(wait(*producer_, start("held" + std::to_string(i), 64 * kKiB)), IsOk());
+  for (int i = 0; i < 7; ++i)
+    EXPECT_THAT(wait(*producer_, start("held" + std::to_string(i), 64 * kKiB)), IsOk());
   const RequestId large = start("large", 300 * kKiB);
   settle();
   std::vector<RequestId> small;
@@ -105,7 +110,8 @@ TEST_F(ContractPressure, ALargeArrivalIsNotStarvedBySmallOnes) {
   settle();
   for (int i = 0; i < 7; ++i) {
     if (!producer_->over(large)) {
-      for (const RequestId request : small) EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+      for (const RequestId request : small)
+        EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
     }
     EXPECT_THAT(done(*consumer_, "held" + std::to_string(i)), IsOk());
     settle();
@@ -144,7 +150,8 @@ TEST_F(ContractPressure, ASameNodeDestinationNeedsNoRoomOfItsOwn) {
 TEST_F(ContractPressure, DeadlineAndCancelEndAWaitForRoomAtEitherEnd) {
   const std::uint64_t all = allocate(*producer_, kSendRegion);
   const RequestId allocation = producer_->allocate(1'000, 300 * kMillisecond);
-  const RequestId parked = producer_->send({.id = "x", .bytes = 5'000, .to = each({1}), .timeout = 300 * kMillisecond});
+  const RequestId parked =
+      producer_->send({.id = "x", .bytes = 5'000, .to = each({1}), .timeout = 300 * kMillisecond});
   const RequestId cancelled = producer_->allocate(1'000);
   const RequestId cancelled_send = start("y", 5'000);
   settle();
@@ -192,7 +199,8 @@ TEST_F(ContractPressure, TwoFullSidecarsThatSendToEachOtherMakeProgress) {
   for (const auto& [client, request] : sends) EXPECT_THAT(wait(*client, request), IsOk());
 }
 
-// --- rule 10 -----------------------------------------------------------------------------------------------------------------
+// --- rule 10
+// -----------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule10ReceiveQuota, ChunkZeroArrivesThoughTheOthersFillTheArena) {
   std::vector<RequestId> sends;
@@ -218,7 +226,8 @@ TEST_F(Rule10ReceiveQuota, ChunkZeroGoesFirstWhenItWasParkedBeforeAnybodyWanted)
   sends.push_back(start("x", 60'000, 0, 10));
   expect_waits(*producer_, sends.back(), kSecond);
   EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 0), kSecond), IsOk());
-  for (const ChunkIndex chunk : {0, 1, 2, 3, 4, 5, 6, 7, 8}) EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
+  for (const ChunkIndex chunk : {0, 1, 2, 3, 4, 5, 6, 7, 8})
+    EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
   for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
   leaves_data(1);
 }
@@ -230,12 +239,14 @@ TEST_F(Rule10ReceiveQuota, ChunkZeroIsLetInWhenItHadBeenRefused) {
   SimClient& consumer = client(2);
   std::vector<RequestId> sends;
   for (ChunkIndex chunk = 1; chunk < 16; ++chunk) {
-    sends.push_back(producer_->send({.id = "x", .chunk = chunk, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
+    sends.push_back(
+        producer_->send({.id = "x", .chunk = chunk, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
   }
   world_.run_for(kSecond);
   const std::uint64_t refusals = sidecar(2).stats().counters.refusals;
   EXPECT_GT(refusals, 0u);
-  sends.push_back(producer_->send({.id = "x", .chunk = 0, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
+  sends.push_back(
+      producer_->send({.id = "x", .chunk = 0, .num_chunks = 16, .bytes = 45'000, .to = each({2})}));
   expect_waits(*producer_, sends.back());
   EXPECT_EQ(sidecar(2).stats().counters.refusals, refusals + 1);
   EXPECT_THAT(wait(consumer, consumer.recv("x", 0), kSecond), IsOk());
@@ -258,7 +269,8 @@ TEST_F(Rule10ReceiveQuota, WhatNobodyWaitsForDoesNotUseTheReserve) {
 
 TEST_F(Rule10ReceiveQuota, SmallInlineArrivalsThatFindNoRoomComeLater) {
   EXPECT_THAT(wait(*producer_, start("first", kReceiveRegion)), IsOk());
-  const RequestId small = producer_->send({.id = "x", .bytes = 500, .to = each({1}), .kind = ChunkKind::kObject});
+  const RequestId small =
+      producer_->send({.id = "x", .bytes = 500, .to = each({1}), .kind = ChunkKind::kObject});
   expect_waits(*producer_, small);
   EXPECT_EQ(sidecar(1).stats().counters.refusals, 1u);
   const RequestId waiting = consumer_->recv("x");
@@ -272,7 +284,8 @@ TEST_F(Rule10ReceiveQuota, WaitersForRoomNeverDelayOtherCalls) {
   for (int i = 0; i < 100; ++i) parked.push_back(start("p" + std::to_string(i), 1'000));
   settle();
   // Rank 0 is full for sending; as a consumer it works as ever.
-  EXPECT_THAT(wait(*consumer_, consumer_->send({.id = "back", .bytes = 50'000, .to = each({0})}), kSecond), IsOk());
+  EXPECT_THAT(wait(*consumer_, consumer_->send({.id = "back", .bytes = 50'000, .to = each({0})}), kSecond),
+              IsOk());
   EXPECT_THAT(wait(*producer_, producer_->recv("back"), 10 * kMillisecond), IsOk());
   EXPECT_THAT(wait(*producer_, producer_->mark_done("back"), 10 * kMillisecond), IsOk());
   EXPECT_THAT(wait(*producer_, producer_->close_stream("s", 0, each({1})), kSecond), IsOk());
@@ -280,13 +293,15 @@ TEST_F(Rule10ReceiveQuota, WaitersForRoomNeverDelayOtherCalls) {
   for (const RequestId request : parked) EXPECT_THAT(wait(*producer_, request), IsOk());
 }
 
-// --- regressions ---------------------------------------------------------------------------------------------------------------
+// --- regressions
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(RegressionR12, FragmentedMemoryDelaysButNeverBlocksAWaiter) {
   std::vector<std::uint64_t> held;
   for (int i = 0; i < 8; ++i) held.push_back(allocate(*producer_, kSendRegion / 8));
   for (int i = 0; i < 8; i += 2) producer_->release_slot(held[static_cast<std::size_t>(i)]);
-  const RequestId two_together = producer_->allocate(kSendRegion / 4, 20 * kSecond);  // half is free, no two adjacent
+  const RequestId two_together =
+      producer_->allocate(kSendRegion / 4, 20 * kSecond);  // half is free, no two adjacent
   expect_waits(*producer_, two_together);
   for (int i = 1; i < 8; i += 2) producer_->release_slot(held[static_cast<std::size_t>(i)]);
   EXPECT_THAT(wait(*producer_, two_together, kSecond), IsOk());

@@ -12,8 +12,10 @@ class ContractRecv : public Cluster {
     producer_ = &client(0);
     consumer_ = &client(1);
   }
-  void send_ok(const std::string& id, ChunkIndex chunk = 0, ChunkIndex num_chunks = 1, std::uint64_t bytes = 2'000) {
-    EXPECT_THAT(send(*producer_, {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})}),
+  void send_ok(const std::string& id, ChunkIndex chunk = 0, ChunkIndex num_chunks = 1,
+               std::uint64_t bytes = 2'000) {
+    EXPECT_THAT(send(*producer_,
+                     {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})}),
                 IsOk());
   }
   SimClient* producer_ = nullptr;
@@ -158,7 +160,8 @@ TEST_F(ContractRecv, ManyCopiesForClientsThatCannotMapAreAllRight) {
   for (const RequestId request : requests) EXPECT_THAT(wait(*consumer_, request), IsOk());
 }
 
-// --- mark_done ---------------------------------------------------------------------------------------------------------------
+// --- mark_done
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(ContractMarkDone, FreesTheMemory) {
   send_ok("x", 0, 1, 10'000);

@@ -1,4 +1,5 @@
-// The defects that comparable services were found to have, each shown not to be here. R12 and C4 are in pressure_test.cc.
+// The defects that comparable services were found to have, each shown not to be here. R12 and C4 are in
+// pressure_test.cc.
 #include "tests/sim/cluster.h"
 
 namespace sidecar::sim {
@@ -13,8 +14,10 @@ class Regression : public Cluster {
     producer_ = &client(0);
     consumer_ = &client(1);
   }
-  void send_ok(const std::string& id, std::uint64_t bytes = 20'000, ChunkIndex chunk = 0, ChunkIndex num_chunks = 1) {
-    EXPECT_THAT(send(*producer_, {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})}),
+  void send_ok(const std::string& id, std::uint64_t bytes = 20'000, ChunkIndex chunk = 0,
+               ChunkIndex num_chunks = 1) {
+    EXPECT_THAT(send(*producer_,
+                     {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})}),
                 IsOk());
   }
   SimClient* producer_ = nullptr;
@@ -75,8 +78,10 @@ TEST_F(RegressionR3, RecvOfAFinishedIdAnswersAtOnceAndLeavesNoPlaceholder) {
   send_ok("x");
   EXPECT_THAT(done(*consumer_, "x"), IsOk());
   for (int i = 0; i < 10; ++i) {
-    EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 0, kNever), 100 * kMillisecond), IsError(Errc::kAlreadyDone));
-    EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 1, kNever), 100 * kMillisecond), IsError(Errc::kEndOfStream));
+    EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 0, kNever), 100 * kMillisecond),
+                IsError(Errc::kAlreadyDone));
+    EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 1, kNever), 100 * kMillisecond),
+                IsError(Errc::kEndOfStream));
   }
   EXPECT_EQ(sidecar(1).stats().data, 0u);
   EXPECT_EQ(sidecar(1).stats().chunks, 0u);
@@ -87,7 +92,8 @@ TEST_F(RegressionR4, ClosingAStreamWithZeroChunksWakesItsReaders) {
   for (int i = 0; i < 5; ++i) readers.push_back(consumer_->recv("s", 0, kNever));
   settle();
   EXPECT_THAT(wait(*producer_, producer_->close_stream("s", 0, each({1}))), IsOk());
-  for (const RequestId reader : readers) EXPECT_THAT(wait(*consumer_, reader, kSecond), IsError(Errc::kEndOfStream));
+  for (const RequestId reader : readers)
+    EXPECT_THAT(wait(*consumer_, reader, kSecond), IsError(Errc::kEndOfStream));
 }
 
 TEST_F(RegressionR5, AStreamThatWasConsumedBeforeItsEndLeavesNothing) {
@@ -114,7 +120,8 @@ TEST_F(RegressionR6, ASizeThatIsNoMultipleOfTheReceiversSlotArrives) {
 TEST_F(RegressionR7, ADuplicateSendLeaksNoBuffer) {
   send_ok("x");
   for (int i = 0; i < 20; ++i) {
-    EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 20'000, .to = each({1})}), IsError(Errc::kAlreadyExists));
+    EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 20'000, .to = each({1})}),
+                IsError(Errc::kAlreadyExists));
   }
   EXPECT_EQ(sidecar(1).stats().receive.runs, 1u);
   settle();
@@ -124,8 +131,8 @@ TEST_F(RegressionR7, ADuplicateSendLeaksNoBuffer) {
 TEST_F(RegressionR8, ASameNodeReaderThatIsDoneDoesNotFreeWhatStillTravelsToAnother) {
   world_.conditions().bytes_per_ns = 0.0005;  // 200 kB take 400 ms on the network
   const std::uint64_t slot = allocate(*producer_, 200'000);
-  const RequestId sent =
-      producer_->send({.id = "x", .bytes = 200'000, .to = each({1, 2}), .source = Source::kSlot, .slot = slot});
+  const RequestId sent = producer_->send(
+      {.id = "x", .bytes = 200'000, .to = each({1, 2}), .source = Source::kSlot, .slot = slot});
   SimClient& near = client(2);
   EXPECT_THAT(recv(near, "x"), IsOk());
   EXPECT_THAT(done(near, "x"), IsOk());
@@ -134,7 +141,9 @@ TEST_F(RegressionR8, ASameNodeReaderThatIsDoneDoesNotFreeWhatStillTravelsToAnoth
   const std::uint64_t reused = allocate(other, 200'000);
   EXPECT_NE(reused, slot);
   EXPECT_FALSE(producer_->over(sent));
-  EXPECT_THAT(send(other, {.id = "y", .bytes = 200'000, .to = each({2}), .source = Source::kSlot, .slot = reused}), IsOk());
+  EXPECT_THAT(
+      send(other, {.id = "y", .bytes = 200'000, .to = each({2}), .source = Source::kSlot, .slot = reused}),
+      IsOk());
   EXPECT_THAT(wait(*producer_, sent), IsOk());
   EXPECT_THAT(recv(*consumer_, "x"), IsOk()) << "its contents are checked";
 }
@@ -192,7 +201,8 @@ TEST_F(RegressionC3, ASidecarThatEndsDoesNotDisturbItsNeighboursMemory) {
   world_.run_for(kSecond);
   add(3, "a");
   EXPECT_THAT(send(*producer_, {.id = "y", .bytes = 20'000, .to = each({2, 3})}), IsOk());
-  EXPECT_EQ(sidecar(3).stats().counters.chunks_mapped, 1u) << "the restarted one shares memory with the others";
+  EXPECT_EQ(sidecar(3).stats().counters.chunks_mapped, 1u)
+      << "the restarted one shares memory with the others";
   EXPECT_THAT(recv(client(3), "y"), IsOk());
   EXPECT_THAT(recv(reader, "y"), IsOk());
   reader.check_views();
@@ -210,7 +220,8 @@ TEST_F(RegressionC5, AFailedTransferDoesNotLeaveTheReaderHanging) {
 
 TEST_F(RegressionC6, TheReceiversConfigurationCannotReinterpretBytes) {
   SimClient& configured_otherwise = client(1, 123);
-  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 2'400, .to = each({1, 2}), .dtype = Dtype::kF64, .shape = {30, 10}}),
+  EXPECT_THAT(send(*producer_,
+                   {.id = "x", .bytes = 2'400, .to = each({1, 2}), .dtype = Dtype::kF64, .shape = {30, 10}}),
               IsOk());
   for (SimClient* at : {&configured_otherwise, &client(2, 4)}) {
     const Outcome& got = recv(*at, "x");

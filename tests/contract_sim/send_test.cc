@@ -1,5 +1,5 @@
-// What `send` promises: broadcast, the two completions, errors that name the rank and hurt nobody else, and arguments that
-// are refused with nothing done.
+// What `send` promises: broadcast, the two completions, errors that name the rank and hurt nobody else, and
+// arguments that are refused with nothing done.
 #include "tests/sim/cluster.h"
 
 namespace sidecar::sim {
@@ -166,7 +166,8 @@ TEST_F(ContractShape, DtypeAndShapeTravelWithTheChunk) {
   add(1, "b");
   SimClient& producer = client(0, 4096);
   const std::vector<std::uint64_t> shape{3, 5, 7, 2};
-  send(producer, {.id = "x", .bytes = 3 * 5 * 7 * 2 * 2, .to = each({1}), .dtype = Dtype::kBF16, .shape = shape});
+  send(producer,
+       {.id = "x", .bytes = 3 * 5 * 7 * 2 * 2, .to = each({1}), .dtype = Dtype::kBF16, .shape = shape});
   const Outcome& got = recv(client(1, 100), "x");  // the receiver's own hint says nothing about the data
   EXPECT_EQ(got.reply.meta.dtype, Dtype::kBF16);
   EXPECT_EQ(got.reply.meta.kind, ChunkKind::kTensor);
@@ -180,7 +181,8 @@ TEST_F(ContractShape, AnObjectKeepsItsCodecAndItsBytesInlineOrNot) {
   SimClient& producer = client(0);
   for (const std::uint64_t bytes : {0ul, 1ul, 64ul, 1024ul, 1025ul, 70'000ul}) {
     const std::string id = "object of " + std::to_string(bytes);
-    EXPECT_THAT(send(producer, {.id = id, .bytes = bytes, .to = each({1, 2}), .kind = ChunkKind::kObject, .codec = 77}),
+    EXPECT_THAT(send(producer,
+                     {.id = id, .bytes = bytes, .to = each({1, 2}), .kind = ChunkKind::kObject, .codec = 77}),
                 IsOk());
     for (const Rank rank : {1, 2}) {
       const Outcome& got = recv(client(rank), id);
@@ -201,7 +203,12 @@ TEST_F(ContractShape, ChunksOfOneDatumMayDifferInDtypeAndSize) {
   SimClient& consumer = client(1);
   const std::vector<Dtype> dtypes{Dtype::kU8, Dtype::kF64, Dtype::kC128};
   for (ChunkIndex i = 0; i < 3; ++i) {
-    send(producer, {.id = "x", .chunk = i, .num_chunks = 3, .bytes = 1600 * (i + 1), .to = each({1}), .dtype = dtypes[i]});
+    send(producer, {.id = "x",
+                    .chunk = i,
+                    .num_chunks = 3,
+                    .bytes = 1600 * (i + 1),
+                    .to = each({1}),
+                    .dtype = dtypes[i]});
   }
   for (ChunkIndex i = 0; i < 3; ++i) {
     const Outcome& got = recv(consumer, "x", i);
@@ -211,7 +218,8 @@ TEST_F(ContractShape, ChunksOfOneDatumMayDifferInDtypeAndSize) {
   }
 }
 
-// --- arguments -------------------------------------------------------------------------------------------------------------
+// --- arguments
+// -------------------------------------------------------------------------------------------------------------
 
 class ContractArguments : public Cluster {
  protected:
@@ -236,11 +244,15 @@ class ContractArguments : public Cluster {
   SimClient* producer_ = nullptr;
 };
 
-TEST_F(ContractArguments, ItsOwnRankIsNoDestination) { expect_refused({.id = "x", .to = each({0})}, "destinations"); }
+TEST_F(ContractArguments, ItsOwnRankIsNoDestination) {
+  expect_refused({.id = "x", .to = each({0})}, "destinations");
+}
 TEST_F(ContractArguments, ItsOwnRankInAGroupIsNoDestination) {
   expect_refused({.id = "x", .to = {{1, 0}}}, "destinations");
 }
-TEST_F(ContractArguments, ANegativeRankIsNoDestination) { expect_refused({.id = "x", .to = each({-1})}, "destinations"); }
+TEST_F(ContractArguments, ANegativeRankIsNoDestination) {
+  expect_refused({.id = "x", .to = each({-1})}, "destinations");
+}
 TEST_F(ContractArguments, AnUnknownRankIsNoDestinationAndIsNamed) {
   const Outcome& sent = send(*producer_, {.id = "x", .to = each({1, 1000})});
   EXPECT_THAT(sent, IsError(Errc::kInvalidArgument));
@@ -255,7 +267,9 @@ TEST_F(ContractArguments, TwoGroupsWithOneLeader) {
 TEST_F(ContractArguments, AChunkNumberThatIsNotBelowTheCount) {
   expect_refused({.id = "x", .chunk = 5, .num_chunks = 5, .to = each({1})}, "chunk_id");
 }
-TEST_F(ContractArguments, NoChunksWithoutAStream) { expect_refused({.id = "x", .num_chunks = 0, .to = each({1})}, "num_chunks"); }
+TEST_F(ContractArguments, NoChunksWithoutAStream) {
+  expect_refused({.id = "x", .num_chunks = 0, .to = each({1})}, "num_chunks");
+}
 TEST_F(ContractArguments, AnEmptyId) { expect_refused({.id = "", .to = each({1})}, "id"); }
 TEST_F(ContractArguments, BytesThatDisagreeWithTheShape) {
   expect_refused({.id = "x", .bytes = 100, .to = each({1}), .dtype = Dtype::kF32, .shape = {26}}, "bytes");

@@ -30,7 +30,10 @@ std::vector<std::vector<Rank>> Soak::Datum::groups() const {
 }
 
 Soak::Soak(std::uint64_t seed, bool gentle)
-    : conditions_(conditions_for(seed)), world_(seed, conditions_), random_(world_.random()), gentle_(gentle) {}
+    : conditions_(conditions_for(seed)),
+      world_(seed, conditions_),
+      random_(world_.random()),
+      gentle_(gentle) {}
 
 void Soak::run() {
   make_world();
@@ -57,7 +60,8 @@ void Soak::make_world() {
     spec.machine = random_.chance(0.05) ? "elsewhere" : spec.node;
     spec.arena_bytes = random_.between(2, 16) * 64 * 1024;
     spec.mappable = !random_.chance(0.1);
-    const std::uint32_t parked_max = random_.chance(0.5) ? 4096 : static_cast<std::uint32_t>(random_.below(4));
+    const std::uint32_t parked_max =
+        random_.chance(0.5) ? 4096 : static_cast<std::uint32_t>(random_.below(4));
     const std::uint64_t eager_max = random_.chance(0.7) ? kEagerBytesMax : random_.between(1100, 8000);
     // Connecting to somebody who is away takes seconds to fail, and a gentle world wants no loss.
     const TimeNs peer_timeout = gentle_ ? 5 * kPeerTimeout : kPeerTimeout;
@@ -103,8 +107,14 @@ TimeNs Soak::some_timeout() {
 
 Soak::Asked& Soak::asked(SimClient& client, RequestId request, Call call, std::size_t datum, ChunkIndex chunk,
                          TimeNs timeout) {
-  Asked made{.client = &client, .request = request, .call = call, .datum = datum, .chunk = chunk, .timeout = timeout,
-             .at = world_.sidecar(client.rank())->instance(), .dest = {}};
+  Asked made{.client = &client,
+             .request = request,
+             .call = call,
+             .datum = datum,
+             .chunk = chunk,
+             .timeout = timeout,
+             .at = world_.sidecar(client.rank())->instance(),
+             .dest = {}};
   if (call == Call::kSend || call == Call::kClose) {
     for (const Rank rank : data_[datum].to) made.dest.push_back(world_.sidecar(rank)->instance());
   }
@@ -112,18 +122,27 @@ Soak::Asked& Soak::asked(SimClient& client, RequestId request, Call call, std::s
   return calls_.back();
 }
 
-// --- operations ----------------------------------------------------------------------------------------------------------
+// --- operations
+// ----------------------------------------------------------------------------------------------------------
 
 void Soak::operation() {
   const std::uint64_t dice = random_.below(100);
-  if (data_.empty() || dice < 8) new_datum();
-  else if (dice < 45) send();
-  else if (dice < 68) recv();
-  else if (dice < 84) mark_done();
-  else if (dice < 88) close();
-  else if (dice < 92) cancel();
-  else if (dice < 98) give_back();
-  else add_client(static_cast<Rank>(random_.below(static_cast<std::uint64_t>(ranks_))));
+  if (data_.empty() || dice < 8)
+    new_datum();
+  else if (dice < 45)
+    send();
+  else if (dice < 68)
+    recv();
+  else if (dice < 84)
+    mark_done();
+  else if (dice < 88)
+    close();
+  else if (dice < 92)
+    cancel();
+  else if (dice < 98)
+    give_back();
+  else
+    add_client(static_cast<Rank>(random_.below(static_cast<std::uint64_t>(ranks_))));
 }
 
 void Soak::new_datum() {
@@ -146,12 +165,14 @@ void Soak::new_datum() {
 void Soak::send() {
   const std::size_t index = random_.below(data_.size());
   Datum& datum = data_[index];
-  if (world_.sidecar(datum.producer)->instance() != datum.producer_instance) return;  // its successor has other data
+  if (world_.sidecar(datum.producer)->instance() != datum.producer_instance)
+    return;  // its successor has other data
   SimClient* const client = some_client(datum.producer);
   if (client == nullptr) return;
   auto chunk = static_cast<ChunkIndex>(random_.below(datum.num_chunks));
   // Mostly what was not sent yet; now and then again.
-  for (int i = 0; i < 8 && datum.sends[chunk] > 0 && !random_.chance(0.05); ++i) chunk = (chunk + 1) % datum.num_chunks;
+  for (int i = 0; i < 8 && datum.sends[chunk] > 0 && !random_.chance(0.05); ++i)
+    chunk = (chunk + 1) % datum.num_chunks;
   if (datum.sends[chunk] > 0 && !random_.chance(0.1)) return;
   ++datum.sends[chunk];
   if (!client->slots().empty() && random_.chance(0.8)) return send_slot(datum, index, chunk, *client);
@@ -225,7 +246,8 @@ void Soak::close() {
 void Soak::cancel() {
   std::vector<Asked*> open;
   for (Asked& call : calls_) {
-    if (!call.client->over(call.request) && call.client->alive() && !call.client->stopped() && call.client->connected()) {
+    if (!call.client->over(call.request) && call.client->alive() && !call.client->stopped() &&
+        call.client->connected()) {
       open.push_back(&call);
     }
   }
@@ -245,13 +267,16 @@ void Soak::give_back() {
     client->release_view(view->first);
   } else if (!client->slots().empty() && random_.chance(0.3)) {
     client->release_slot(client->slots().begin()->first);
-  } else if (client->machine() == world_.sidecar(client->rank())->machine() && specs_[static_cast<std::size_t>(client->rank())].mappable) {
+  } else if (client->machine() == world_.sidecar(client->rank())->machine() &&
+             specs_[static_cast<std::size_t>(client->rank())].mappable) {
     const TimeNs timeout = random_.below(5 * kSecond);
-    asked(*client, client->allocate(random_.below(10'000), timeout, random_.below(2'000)), Call::kAllocate, 0, 0, timeout);
+    asked(*client, client->allocate(random_.below(10'000), timeout, random_.below(2'000)), Call::kAllocate, 0,
+          0, timeout);
   }
 }
 
-// --- faults ----------------------------------------------------------------------------------------------------------------
+// --- faults
+// ----------------------------------------------------------------------------------------------------------------
 
 void Soak::fault() {
   SimSidecar& one = *world_.sidecar(static_cast<Rank>(random_.below(static_cast<std::uint64_t>(ranks_))));
@@ -263,7 +288,8 @@ void Soak::fault() {
     if (&one != &other) world_.network().reset(one, other);
   } else if (dice < 7 || (dice >= 13 && dice < 15)) {
     if (!one.alive() || one.stopped()) return;
-    const TimeNs time = dice < 7 ? random_.below(gentle_ ? kPingTimeout : kPeerTimeout) : random_.between(1, 3) * kPeerTimeout;
+    const TimeNs time = dice < 7 ? random_.below(gentle_ ? kPingTimeout : kPeerTimeout)
+                                 : random_.between(1, 3) * kPeerTimeout;
     if (!gentle_) lossy_ = true;
     world_.stop(one);
     stopped_.emplace_back(&one, world_.now() + time);
@@ -281,29 +307,35 @@ void Soak::fault() {
   } else if (dice < 12) {
     SimClient* const client = some_client();
     if (client == nullptr) return;
-    if (random_.chance(0.7)) world_.kill(*client);
-    else world_.network().reset(*client, *world_.sidecar(client->rank()));
+    if (random_.chance(0.7))
+      world_.kill(*client);
+    else
+      world_.network().reset(*client, *world_.sidecar(client->rank()));
   } else if (dice == 12) {
     SimClient* const client = some_client();
     if (client != nullptr && client->open_requests() == 0) client->disconnect();
   } else {
     lossy_ = true;
-    if (one.alive()) world_.kill(one);
-    else restart(one.rank());
+    if (one.alive())
+      world_.kill(one);
+    else
+      restart(one.rank());
   }
 }
 
 void Soak::restart(Rank rank) {
   world_.add_sidecar(specs_[static_cast<std::size_t>(rank)]);
   for (SimClient* client : clients_) {
-    if (client->alive() && client->rank() == rank && !client->connected() && !client->stopped()) world_.kill(*client);
+    if (client->alive() && client->rank() == rank && !client->connected() && !client->stopped())
+      world_.kill(*client);
   }
   add_client(rank);
 }
 
 void Soak::end_faults() {
   // Long ones end while nothing else goes on, now and then.
-  if ((!stopped_.empty() || cut_until_ != 0) && random_.chance(0.1)) world_.run_for(random_.below(3 * kSecond));
+  if ((!stopped_.empty() || cut_until_ != 0) && random_.chance(0.1))
+    world_.run_for(random_.below(3 * kSecond));
   std::erase_if(stopped_, [&](const auto& entry) {
     if (entry.second > world_.now() && entry.first->alive()) return false;
     world_.go_on(*entry.first);

@@ -1,5 +1,5 @@
-// Random operations and random faults against a model of what may come of them. One seed, one history; a failure names the
-// seed, and SOAK_SEED replays it.
+// Random operations and random faults against a model of what may come of them. One seed, one history; a
+// failure names the seed, and SOAK_SEED replays it.
 #pragma once
 
 #include <map>
@@ -16,8 +16,8 @@ namespace sidecar::sim {
 
 class Soak {
  public:
-  // `gentle`: links break and processes stop, but never for long enough that anybody may count as lost; then nothing may be
-  // lost. Otherwise processes are killed and cut off for long.
+  // `gentle`: links break and processes stop, but never for long enough that anybody may count as lost; then
+  // nothing may be lost. Otherwise processes are killed and cut off for long.
   Soak(std::uint64_t seed, bool gentle);
   void run();
 
@@ -29,9 +29,9 @@ class Soak {
     std::vector<Rank> to;
     bool stream = false;
     ChunkIndex num_chunks = 0;
-    std::vector<int> sends;                 // of each chunk
-    std::vector<ChunkIndex> closes;         // counts that were tried
-    bool closed = false;                    // with the right one, everywhere
+    std::vector<int> sends;          // of each chunk
+    std::vector<ChunkIndex> closes;  // counts that were tried
+    bool closed = false;             // with the right one, everywhere
     [[nodiscard]] std::vector<std::vector<Rank>> groups() const;
   };
   enum class Call { kSend, kRecv, kDone, kAllocate, kClose };
@@ -42,8 +42,8 @@ class Soak {
     std::size_t datum;
     ChunkIndex chunk = 0;
     TimeNs timeout = kNever;
-    InstanceId at = 0;                // the instance that was asked
-    std::vector<InstanceId> dest;     // sends: the destinations' instances when asked
+    InstanceId at = 0;             // the instance that was asked
+    std::vector<InstanceId> dest;  // sends: the destinations' instances when asked
     bool cancelled = false;
     bool judged = false;
   };
@@ -71,7 +71,8 @@ class Soak {
   void give_back();
   void add_client(Rank rank);
   SimClient* some_client(std::optional<Rank> rank = std::nullopt);
-  Asked& asked(SimClient& client, RequestId request, Call call, std::size_t datum, ChunkIndex chunk, TimeNs timeout);
+  Asked& asked(SimClient& client, RequestId request, Call call, std::size_t datum, ChunkIndex chunk,
+               TimeNs timeout);
   TimeNs some_timeout();
   void restart(Rank rank);
 

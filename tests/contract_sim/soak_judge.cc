@@ -13,10 +13,12 @@ std::string Soak::describe(const Asked& asked) const {
   static constexpr const char* kNames[] = {"send", "recv", "mark_done", "allocate", "close_stream"};
   const Outcome& outcome = asked.client->outcome(asked.request);
   std::ostringstream text;
-  text << kNames[static_cast<int>(asked.call)] << " of " << data_[asked.datum].id << "/" << asked.chunk << " (request "
-       << asked.request << ") by " << asked.client->name() << ", asked at " << outcome.asked_at / 1000 << " us";
+  text << kNames[static_cast<int>(asked.call)] << " of " << data_[asked.datum].id << "/" << asked.chunk
+       << " (request " << asked.request << ") by " << asked.client->name() << ", asked at "
+       << outcome.asked_at / 1000 << " us";
   if (outcome.is_final) {
-    text << ", over at " << outcome.at / 1000 << " us: " << errc_name(outcome.reply.code) << " " << outcome.text();
+    text << ", over at " << outcome.at / 1000 << " us: " << errc_name(outcome.reply.code) << " "
+         << outcome.text();
   }
   return text.str();
 }
@@ -109,7 +111,8 @@ void Soak::judge_send(const Asked& asked, const Outcome& outcome) {
   }
 }
 
-// --- the end -----------------------------------------------------------------------------------------------------------------
+// --- the end
+// -----------------------------------------------------------------------------------------------------------------
 
 // Everybody goes on, and whatever waits for room gets it: then every call must end.
 void Soak::finish_calls() {
@@ -232,20 +235,30 @@ void Soak::mark_done_everywhere() {
 }
 
 void Soak::expect_nothing_left() {
-if (getenv("DBG")) for (Rank rank = 0; rank < ranks_; ++rank) { for (auto& c : world_.sidecar(rank)->engine().chunks(0,1000)) printf("rank %d %s/%u %s holders %u\n", rank, c.id.c_str(), c.chunk, c.state.c_str(), c.holders);
- for (auto* c : clients_) if (c->alive() && c->rank()==rank) for (auto& [v,view] : c->views()) printf("  client %ld view %lx of %s count %u\n", c->pid(), v, name_of(view.name).c_str(), view.count); }
+  if (getenv("DBG"))
+    for (Rank rank = 0; rank < ranks_; ++rank) {
+      for (auto& c : world_.sidecar(rank)->engine().chunks(0, 1000))
+        printf("rank %d %s/%u %s holders %u\n", rank, c.id.c_str(), c.chunk, c.state.c_str(), c.holders);
+      for (auto* c : clients_)
+        if (c->alive() && c->rank() == rank)
+          for (auto& [v, view] : c->views())
+            printf("  client %ld view %lx of %s count %u\n", c->pid(), v, name_of(view.name).c_str(),
+                   view.count);
+    }
   for (SimClient* client : clients_) {
     if (!client->alive()) continue;
     EXPECT_EQ(client->open_requests(), 0u) << client->name() << ": calls that never ended";
   }
-  // Slots that a neighbour was told of before it counted as lost are kept while its process lives (rule 4). So one
-  // sidecar sees all others end, and then must have nothing left.
+  // Slots that a neighbour was told of before it counted as lost are kept while its process lives (rule 4).
+  // So one sidecar sees all others end, and then must have nothing left.
   const auto survivor = static_cast<Rank>(random_.below(static_cast<std::uint64_t>(ranks_)));
   for (Rank rank = 0; rank < ranks_; ++rank) {
     SimSidecar& at = *world_.sidecar(rank);
     if (rank == survivor || !lossy_) continue;
     const EngineStats stats = at.stats();
-    EXPECT_EQ(stats.receive.runs + stats.reserve.runs + stats.chunks + stats.data + stats.views + stats.foreign, 0u) << rank;
+    EXPECT_EQ(
+        stats.receive.runs + stats.reserve.runs + stats.chunks + stats.data + stats.views + stats.foreign, 0u)
+        << rank;
     EXPECT_EQ(stats.outgoing + stats.waiting_recvs + stats.waiting_sends + stats.parked_chunks, 0u) << rank;
     EXPECT_EQ(stats.send.runs, stats.quarantined) << rank;
     world_.kill(at);

@@ -80,7 +80,8 @@ TEST_F(ContractStream, FullyConsumedAndClosedLater) {
 
 TEST_F(Rule14Streams, AStreamAndASizedDatumDoNotMix) {
   EXPECT_THAT(chunk("s", 0), IsOk());
-  EXPECT_THAT(send(*producer_, {.id = "s", .chunk = 1, .num_chunks = 2, .to = each({1})}), IsError(Errc::kInvalidArgument));
+  EXPECT_THAT(send(*producer_, {.id = "s", .chunk = 1, .num_chunks = 2, .to = each({1})}),
+              IsError(Errc::kInvalidArgument));
   EXPECT_THAT(send(*producer_, {.id = "d", .chunk = 0, .num_chunks = 2, .to = each({1, 2})}), IsOk());
   EXPECT_THAT(chunk("d", 1), IsError(Errc::kInvalidArgument));
   EXPECT_THAT(close("d", 2), IsError(Errc::kInvalidArgument));
@@ -91,7 +92,8 @@ TEST_F(Rule14Streams, AnotherProducerIsRefused) {
   add(3, "c");
   SimClient& rival = client(3);
   EXPECT_THAT(chunk("s", 0), IsOk());
-  EXPECT_THAT(send(rival, {.id = "s", .chunk = 1, .to = each({1}), .stream = true}), IsError(Errc::kInvalidArgument));
+  EXPECT_THAT(send(rival, {.id = "s", .chunk = 1, .to = each({1}), .stream = true}),
+              IsError(Errc::kInvalidArgument));
   EXPECT_THAT(wait(rival, rival.close_stream("s", 1, each({1}))), IsError(Errc::kInvalidArgument));
   EXPECT_THAT(close("s", 1), IsOk());
   consume("s", 1);

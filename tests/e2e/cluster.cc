@@ -74,10 +74,21 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
 
 void Cluster::start(Rank rank) {
   Sidecard& sidecard = sidecards_[index(rank)];
-  const std::string log = directory_ + ".log." + std::to_string(rank) + "." + std::to_string(sidecard.starts++);
-  std::vector<std::string> argv{folder_of_programs() + "/sidecard", "--rank", std::to_string(rank), "--peers", peers_,
-                                "--node", options_.nodes[index(rank)], "--data-port", "0", "--shm-dir", directory_,
-                                "--shm-size", options_.shm_size};
+  const std::string log =
+      directory_ + ".log." + std::to_string(rank) + "." + std::to_string(sidecard.starts++);
+  std::vector<std::string> argv{folder_of_programs() + "/sidecard",
+                                "--rank",
+                                std::to_string(rank),
+                                "--peers",
+                                peers_,
+                                "--node",
+                                options_.nodes[index(rank)],
+                                "--data-port",
+                                "0",
+                                "--shm-dir",
+                                directory_,
+                                "--shm-size",
+                                options_.shm_size};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   sidecard.process = perf::Process({.argv = std::move(argv), .log = log});
   sidecard.alive = true;
@@ -95,7 +106,8 @@ Cluster::~Cluster() {
   for (std::size_t r = 0; r < sidecards_.size(); ++r) {
     if (!sidecards_[r].alive) continue;
     const auto rank = static_cast<Rank>(r);
-    EXPECT_TRUE(becomes_empty(rank)) << "rank " << rank << " still holds something:\n" << stats(rank).DebugString();
+    EXPECT_TRUE(becomes_empty(rank)) << "rank " << rank << " still holds something:\n"
+                                     << stats(rank).DebugString();
   }
   for (const Sidecard& sidecard : sidecards_) {
     if (sidecard.alive) sidecard.process.signal(SIGTERM);
@@ -125,7 +137,7 @@ Cluster::~Cluster() {
 std::string Cluster::address(Rank rank) const { return sidecards_[index(rank)].grpc; }
 
 ino_t Cluster::arena_inode(Rank rank) const {
-  struct stat facts {};
+  struct stat facts{};
   EXPECT_EQ(::stat(arena_path(rank).c_str(), &facts), 0) << arena_path(rank);
   return facts.st_ino;
 }
@@ -154,14 +166,16 @@ void Cluster::restart(Rank rank) {
 
 v1::StatsResponse Cluster::stats(Rank rank) const {
   return call<v1::StatsResponse, v1::StatsRequest>(
-      address(rank), static_cast<grpc::Status (v1::Admin::Stub::*)(grpc::ClientContext*, const v1::StatsRequest&,
-                                                                   v1::StatsResponse*)>(&v1::Admin::Stub::Stats));
+      address(rank),
+      static_cast<grpc::Status (v1::Admin::Stub::*)(grpc::ClientContext*, const v1::StatsRequest&,
+                                                    v1::StatsResponse*)>(&v1::Admin::Stub::Stats));
 }
 
 std::vector<v1::PeerRow> Cluster::peers(Rank rank) const {
   const auto response = call<v1::PeersResponse, v1::PeersRequest>(
-      address(rank), static_cast<grpc::Status (v1::Admin::Stub::*)(grpc::ClientContext*, const v1::PeersRequest&,
-                                                                   v1::PeersResponse*)>(&v1::Admin::Stub::Peers));
+      address(rank),
+      static_cast<grpc::Status (v1::Admin::Stub::*)(grpc::ClientContext*, const v1::PeersRequest&,
+                                                    v1::PeersResponse*)>(&v1::Admin::Stub::Peers));
   return {response.peers().begin(), response.peers().end()};
 }
 
@@ -169,8 +183,9 @@ bool Cluster::becomes_empty(Rank rank, milliseconds wait_max) const {
   const auto until = std::chrono::steady_clock::now() + wait_max;
   for (;;) {
     const v1::StatsResponse s = stats(rank);
-    const std::uint64_t left = s.send().used_bytes() + s.receive().used_bytes() + s.reserve().used_bytes() + s.chunks() +
-                               s.views() + s.waiting_sends() + s.waiting_recvs() + s.parked_chunks() + s.outgoing();
+    const std::uint64_t left = s.send().used_bytes() + s.receive().used_bytes() + s.reserve().used_bytes() +
+                               s.chunks() + s.views() + s.waiting_sends() + s.waiting_recvs() +
+                               s.parked_chunks() + s.outgoing();
     if (left == 0) return true;
     if (std::chrono::steady_clock::now() > until) return false;
     std::this_thread::sleep_for(milliseconds(20));
@@ -179,7 +194,8 @@ bool Cluster::becomes_empty(Rank rank, milliseconds wait_max) const {
 
 Executor::Executor(const Cluster& cluster, Rank rank, const std::string& options)
     : process_({.argv = {folder_of_programs() + "/../tests/e2e_executor"}, .talk = true}) {
-  const std::string connected = ask("connect " + std::to_string(rank) + " " + cluster.address(rank) + " " + options);
+  const std::string connected =
+      ask("connect " + std::to_string(rank) + " " + cluster.address(rank) + " " + options);
   EXPECT_EQ(connected, "ok");
 }
 

@@ -1,5 +1,5 @@
-// Real sidecards on this machine for one test: started on free ports with a shared-memory directory of their own, and at
-// the end drained, with proof that nothing is left: arenas empty, exit code 0, directory empty.
+// Real sidecards on this machine for one test: started on free ports with a shared-memory directory of their
+// own, and at the end drained, with proof that nothing is left: arenas empty, exit code 0, directory empty.
 #pragma once
 
 #include <chrono>
@@ -17,9 +17,9 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 struct ClusterOptions {
-  std::vector<std::string> nodes;      // rank r lies on node nodes[r]; other names use the network
+  std::vector<std::string> nodes;  // rank r lies on node nodes[r]; other names use the network
   std::string shm_size = "64M";
-  std::vector<std::string> flags{};    // for every sidecard
+  std::vector<std::string> flags{};  // for every sidecard
 };
 
 class Cluster {
@@ -46,7 +46,8 @@ class Cluster {
 
   [[nodiscard]] v1::StatsResponse stats(Rank rank) const;
   [[nodiscard]] std::vector<v1::PeerRow> peers(Rank rank) const;
-  // Polls until that sidecar holds nothing for anybody: arena, views, waits, sends. False: it still does after the time.
+  // Polls until that sidecar holds nothing for anybody: arena, views, waits, sends. False: it still does
+  // after the time.
   [[nodiscard]] bool becomes_empty(Rank rank, milliseconds wait_max = seconds(10)) const;
 
  private:

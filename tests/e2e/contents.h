@@ -1,4 +1,5 @@
-// Bytes that tell which chunk they belong to, so that a mix-up, a torn chunk or reused memory cannot go unnoticed.
+// Bytes that tell which chunk they belong to, so that a mix-up, a torn chunk or reused memory cannot go
+// unnoticed.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,9 @@ inline std::uint64_t seed_of(std::string_view id, std::uint32_t chunk) {
 }
 
 // Word i of a chunk's contents.
-inline std::uint64_t word_at(std::uint64_t seed, std::uint64_t i) { return (seed + i) * 0x9e3779b97f4a7c15ull; }
+inline std::uint64_t word_at(std::uint64_t seed, std::uint64_t i) {
+  return (seed + i) * 0x9e3779b97f4a7c15ull;
+}
 
 inline void fill(std::span<std::byte> bytes, std::string_view id, std::uint32_t chunk) {
   const std::uint64_t seed = seed_of(id, chunk);

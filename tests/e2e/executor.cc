@@ -1,14 +1,11 @@
-// An executor for the end-to-end tests, in a process of its own so that it can be killed. Reads commands, one a line, and
-// answers each with one line: "ok ...", "end", or "error <code> <text>".
+// An executor for the end-to-end tests, in a process of its own so that it can be killed. Reads commands, one
+// a line, and answers each with one line: "ok ...", "end", or "error <code> <text>".
 //
 //   connect RANK ADDRESS [value]            value: never map arenas, have bytes sent
-//   send ID GROUPS CHUNK COUNT BYTES HOW    GROUPS: 1/2,3  HOW: private, arena, object, stream; waits for delivery
-//   recv ID CHUNK MS                        -> ok <bytes> <good|bad> <inode of the memory, 0: private>
-//   hold ID CHUNK MS                        the same, and keeps the view until `drop`
-//   check                                   -> ok <number of held views whose bytes are as they should be>
-//   drop
-//   done ID CHUNK
-//   close ID COUNT GROUPS
+//   send ID GROUPS CHUNK COUNT BYTES HOW    GROUPS: 1/2,3  HOW: private, arena, object, stream; waits for
+//   delivery recv ID CHUNK MS                        -> ok <bytes> <good|bad> <inode of the memory, 0:
+//   private> hold ID CHUNK MS                        the same, and keeps the view until `drop` check -> ok
+//   <number of held views whose bytes are as they should be> drop done ID CHUNK close ID COUNT GROUPS
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -78,7 +75,9 @@ class Commands {
   }
 
  private:
-  static std::string outcome(const Expected<void>& result) { return result ? "ok" : error_line(result.error()); }
+  static std::string outcome(const Expected<void>& result) {
+    return result ? "ok" : error_line(result.error());
+  }
 
   std::string connect(std::istringstream& words) {
     ClientOptions options;
@@ -105,7 +104,8 @@ class Commands {
       return outcome(client_.send(std::move(*buffer), id, to, chunk, count, options));
     }
     const std::vector<std::byte> bytes = contents(id, chunk, size);
-    if (how == "object") return outcome(client_.send(Object{bytes.data(), size, 7}, id, to, chunk, count, options));
+    if (how == "object")
+      return outcome(client_.send(Object{bytes.data(), size, 7}, id, to, chunk, count, options));
     return outcome(client_.send(Tensor{bytes.data(), Dtype::kU8, {size}}, id, to, chunk, count, options));
   }
 

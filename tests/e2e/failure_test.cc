@@ -1,4 +1,5 @@
-// Any process may die at any instant. Then nobody else dies or hangs, every call ends, every slot is free again.
+// Any process may die at any instant. Then nobody else dies or hangs, every call ends, every slot is free
+// again.
 #include <signal.h>
 
 #include <thread>
@@ -67,7 +68,8 @@ TEST_P(Failures, AProducerKilledAfterCaptureIsStillDelivered) {
 TEST_P(Failures, AProducerKilledInTheMiddleOfARendezvousLeavesNothing) {
   for (int round = 0; round < 5; ++round) {
     Executor producer(cluster_, 0);
-    producer.tell("send m" + std::to_string(round) + " " + std::to_string(this->consumer()) + " 0 1 60000000 private");
+    producer.tell("send m" + std::to_string(round) + " " + std::to_string(this->consumer()) +
+                  " 0 1 60000000 private");
     std::this_thread::sleep_for(milliseconds(3 * round));
     producer.process().kill();
     Client consumer = cluster_.client(this->consumer());
@@ -166,7 +168,8 @@ TEST_P(Failures, DeliveredDataOutliveTheirProducersSidecar) {
   Executor later(cluster_, this->consumer());
   EXPECT_EQ(later.ask("recv o 0 5000").substr(0, 15), "ok 5000000 good");
   cluster_.restart(0);
-  EXPECT_EQ(later.ask("recv o 0 5000").substr(0, 15), "ok 5000000 good") << "the old arena's file is gone now";
+  EXPECT_EQ(later.ask("recv o 0 5000").substr(0, 15), "ok 5000000 good")
+      << "the old arena's file is gone now";
   EXPECT_EQ(mapped.ask("drop"), "ok");
   EXPECT_EQ(mapped.ask("done o 0"), "ok");
 }

@@ -1,4 +1,5 @@
-// A stranger at the data port: it speaks UCX and nothing else that it should. The sidecar throws it out and goes on.
+// A stranger at the data port: it speaks UCX and nothing else that it should. The sidecar throws it out and
+// goes on.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <ucp/api/ucp.h>
@@ -23,7 +24,8 @@ class Stranger {
     ucp_config_t* config = nullptr;
     CHECK(ucp_config_read(nullptr, nullptr, &config) == UCS_OK);
     CHECK(ucp_config_modify(config, "TLS", "tcp") == UCS_OK);
-    CHECK(ucp_config_modify(config, "MAX_RNDV_RAILS", "1") == UCS_OK);  // as the sidecar, or they do not connect
+    CHECK(ucp_config_modify(config, "MAX_RNDV_RAILS", "1") ==
+          UCS_OK);  // as the sidecar, or they do not connect
     ucp_params_t params{};
     params.field_mask = UCP_PARAM_FIELD_FEATURES;
     params.features = UCP_FEATURE_AM;
@@ -54,7 +56,8 @@ class Stranger {
   Stranger& operator=(const Stranger&) = delete;
 
   // Sends and makes progress for a moment. Whether it succeeds is the sidecar's business.
-  void send(unsigned id, std::vector<std::byte> header, std::size_t payload_bytes = 0, bool rendezvous = false) {
+  void send(unsigned id, std::vector<std::byte> header, std::size_t payload_bytes = 0,
+            bool rendezvous = false) {
     headers_.push_back(std::move(header));  // UCX reads it until the send is complete
     payload_.resize(std::max(payload_.size(), std::size_t{1} << 20));
     ucp_request_param_t params{};
@@ -90,7 +93,9 @@ class Stranger {
     params.sockaddr = {reinterpret_cast<const sockaddr*>(&to), sizeof(to)};
     params.flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER;
     params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
-    params.err_handler.cb = [](void* self, ucp_ep_h, ucs_status_t) { static_cast<Stranger*>(self)->broken_ = true; };
+    params.err_handler.cb = [](void* self, ucp_ep_h, ucs_status_t) {
+      static_cast<Stranger*>(self)->broken_ = true;
+    };
     params.err_handler.arg = this;
     CHECK(ucp_ep_create(worker_, &params, &endpoint_) == UCS_OK);
     progress(milliseconds(50));

@@ -58,7 +58,8 @@ TEST_P(Leaving, AConsumersSidecarThatLeavesInOrderEndsTheCallsOfItsClients) {
   EXPECT_FALSE(waiting.wait(milliseconds(50)));
   end_in_order(this->consumer());
   const auto ended = waiting.get();
-  EXPECT_TRUE(ended.code() == Errc::kPeerLost || ended.code() == Errc::kUnavailable) << to_string(ended.error());
+  EXPECT_TRUE(ended.code() == Errc::kPeerLost || ended.code() == Errc::kUnavailable)
+      << to_string(ended.error());
   EXPECT_EQ(ended.error().rank, this->consumer());
   cluster_.restart(this->consumer());
   expect_works("after");

@@ -28,7 +28,8 @@ TEST_P(Pressure, SmokeAFullArenaMakesSendersWaitAndReleasingLetsThemOn) {
     return cluster_.stats(0).memory_pressure() || cluster_.stats(this->consumer()).memory_pressure();
   };
   const auto until = std::chrono::steady_clock::now() + seconds(10);
-  while (!pressed() && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(milliseconds(10));
+  while (!pressed() && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(milliseconds(10));
   EXPECT_TRUE(pressed());
   for (ChunkIndex chunk = 0; chunk < kChunks; ++chunk) {
     const auto view = consumer.recv("p", chunk, seconds(20));
@@ -57,7 +58,8 @@ TEST_P(Pressure, AWaitingSendEndsByItsDeadlineAndLeaksNothing) {
   const auto bytes = contents("w", 0, 3 << 20);
   std::vector<SendHandle> sends;
   for (ChunkIndex chunk = 0; chunk < 10; ++chunk) {
-    sends.push_back(producer.send_async(tensor_of(bytes), "w", to, chunk, 10, {.deadline = milliseconds(300)}));
+    sends.push_back(
+        producer.send_async(tensor_of(bytes), "w", to, chunk, 10, {.deadline = milliseconds(300)}));
   }
   int late = 0;
   for (auto& send : sends) {
@@ -78,10 +80,11 @@ TEST_P(Pressure, Rule10ChunkZeroArrivesThoughLaterChunksFillTheArena) {
   std::vector<SendHandle> sends;
   const auto bytes = contents("z", 0, 700000);
   // Chunk 0 last, so that the others have all the room.
-  for (ChunkIndex n = 1; n <= 30; ++n) sends.push_back(producer.send_async(tensor_of(bytes), "z", to, n % 30, 30));
+  for (ChunkIndex n = 1; n <= 30; ++n)
+    sends.push_back(producer.send_async(tensor_of(bytes), "z", to, n % 30, 30));
   if (GetParam() == Path::kOtherNode) {
-    // The receive region overflows while the producer's own region still has room for the rest only after releases:
-    // what matters is that the wait below ends.
+    // The receive region overflows while the producer's own region still has room for the rest only after
+    // releases: what matters is that the wait below ends.
     const auto view = consumer.recv("z", 1, seconds(20));
     ASSERT_TRUE(view);
   }
@@ -95,7 +98,7 @@ TEST_P(Pressure, Rule10ChunkZeroArrivesThoughLaterChunksFillTheArena) {
 }
 
 TEST(Large, AChunkOfOneGibibyteArrivesWholeOverBothPaths) {
-  struct statvfs facts {};
+  struct statvfs facts{};
   ASSERT_EQ(statvfs("/dev/shm", &facts), 0);
   if (facts.f_bavail * facts.f_frsize < (std::uint64_t{9} << 30)) GTEST_SKIP() << "needs 9 GiB in /dev/shm";
   Cluster cluster({.nodes = {"a", "a", "b"}, .shm_size = "2560M"});

@@ -15,7 +15,8 @@ class Quota : public BothPaths {
   template <class Condition>
   static bool eventually(Condition condition) {
     const auto until = std::chrono::steady_clock::now() + seconds(10);
-    while (!condition() && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(milliseconds(5));
+    while (!condition() && std::chrono::steady_clock::now() < until)
+      std::this_thread::sleep_for(milliseconds(5));
     return condition();
   }
 };

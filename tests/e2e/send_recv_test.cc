@@ -24,9 +24,9 @@ TEST_P(Contract, SmokeATensorArrivesWholeWithItsDtypeAndShape) {
 TEST_P(Contract, EverySizeArrivesBitExact) {
   Client producer = cluster_.client(0);
   Client consumer = cluster_.client(this->consumer());
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{64}, std::size_t{1024},
-                                 std::size_t{1025}, std::size_t{65535}, std::size_t{65536}, std::size_t{65537},
-                                 std::size_t{1000003}, std::size_t{16} << 20}) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{64},
+                                 std::size_t{1024}, std::size_t{1025}, std::size_t{65535}, std::size_t{65536},
+                                 std::size_t{65537}, std::size_t{1000003}, std::size_t{16} << 20}) {
     const std::string id = "size-" + std::to_string(size);
     const auto bytes = contents(id, 0, size);
     const auto sent = producer.send(tensor_of(bytes), id, {{this->consumer()}});
@@ -145,7 +145,8 @@ TEST_P(Contract, IdsAreAnyBytesFrom1To255) {
     EXPECT_TRUE(consumer.mark_done(id));
   }
   EXPECT_EQ(producer.send(Object{"x", 1, 0}, "", {{this->consumer()}}).code(), Errc::kInvalidArgument);
-  EXPECT_EQ(producer.send(Object{"x", 1, 0}, std::string(256, 'i'), {{this->consumer()}}).code(), Errc::kInvalidArgument);
+  EXPECT_EQ(producer.send(Object{"x", 1, 0}, std::string(256, 'i'), {{this->consumer()}}).code(),
+            Errc::kInvalidArgument);
 }
 
 TEST_P(Contract, StridedTensorsArePackedOnce) {
@@ -154,7 +155,8 @@ TEST_P(Contract, StridedTensorsArePackedOnce) {
   std::vector<std::int32_t> matrix(100 * 60);
   for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<std::int32_t>(i);
   // The transpose: shape 60 x 100 with the rows as columns.
-  ASSERT_TRUE(producer.send(Tensor{matrix.data(), Dtype::kI32, {60, 100}, {1, 60}}, "s", {{this->consumer()}}));
+  ASSERT_TRUE(
+      producer.send(Tensor{matrix.data(), Dtype::kI32, {60, 100}, {1, 60}}, "s", {{this->consumer()}}));
   const auto view = consumer.recv("s");
   ASSERT_TRUE(view);
   const auto* got = reinterpret_cast<const std::int32_t*>(view->data());
@@ -167,7 +169,8 @@ TEST_P(Contract, StridedTensorsArePackedOnce) {
 TEST_P(Contract, ObjectsKeepTheirCodec) {
   Client producer = cluster_.client(0);
   Client consumer = cluster_.client(this->consumer());
-  for (const std::size_t size : {std::size_t{1}, std::size_t{64}, std::size_t{1024}, std::size_t{1025}, std::size_t{300000}}) {
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{64}, std::size_t{1024}, std::size_t{1025}, std::size_t{300000}}) {
     const std::string id = "object-" + std::to_string(size);
     const auto bytes = contents(id, 0, size);
     ASSERT_TRUE(producer.send(Object{bytes.data(), size, 77}, id, {{this->consumer()}}));
@@ -228,7 +231,8 @@ TEST_P(Contract, AThousandWaitOnOneDatumAtOnce) {
   Client producer = cluster_.client(0);
   Client consumer = cluster_.client(this->consumer());
   std::vector<Future<View>> waiting;
-  for (int i = 0; i < 1000; ++i) waiting.push_back(consumer.recv_async("crowd", static_cast<ChunkIndex>(i % 4)));
+  for (int i = 0; i < 1000; ++i)
+    waiting.push_back(consumer.recv_async("crowd", static_cast<ChunkIndex>(i % 4)));
   for (ChunkIndex chunk = 0; chunk < 4; ++chunk) {
     const auto bytes = contents("crowd", chunk, 20000);
     ASSERT_TRUE(producer.send(tensor_of(bytes), "crowd", {{this->consumer()}}, chunk, 4));
@@ -267,7 +271,8 @@ TEST(Broadcast, SmokeOneSendReachesSameNodeAndOtherNodeGroups) {
   for (const Rank rank : {1, 2, 3}) {
     Executor consumer(cluster, rank);
     const Rank holder = rank == 1 ? 0 : rank;
-    EXPECT_EQ(consumer.ask("recv b 0 5000"), "ok 3000001 good " + std::to_string(cluster.arena_inode(holder)));
+    EXPECT_EQ(consumer.ask("recv b 0 5000"),
+              "ok 3000001 good " + std::to_string(cluster.arena_inode(holder)));
     EXPECT_EQ(consumer.ask("done b 0"), "ok");
   }
   for (const v1::PeerRow& peer : cluster.peers(0)) {

@@ -1,6 +1,6 @@
-// Preloaded into a program under test: ends it when UCX is called from a second thread. UCX's workers are opened for one
-// thread, and calling them from another corrupts them silently. Speaks up after a hundred calls, so that a test can tell
-// that it looked at all.
+// Preloaded into a program under test: ends it when UCX is called from a second thread. UCX's workers are
+// opened for one thread, and calling them from another corrupts them silently. Speaks up after a hundred
+// calls, so that a test can tell that it looked at all.
 #include <dlfcn.h>
 #include <ucp/api/ucp.h>
 #include <unistd.h>
@@ -21,7 +21,8 @@ void check(const char* function) {
     if (++calls == 100) std::fprintf(stderr, "ucx-thread-guard: 100 calls, one thread\n");
     return;
   }
-  std::fprintf(stderr, "ucx-thread-guard: %s called from thread %d, UCX belongs to %d\n", function, me, expected);
+  std::fprintf(stderr, "ucx-thread-guard: %s called from thread %d, UCX belongs to %d\n", function, me,
+               expected);
   std::abort();
 }
 
@@ -32,27 +33,30 @@ Function* real(const char* name) {
 
 }  // namespace
 
-#define GUARDED(type, name, parameters, arguments)            \
-  extern "C" type name parameters {                           \
+#define GUARDED(type, name, parameters, arguments)             \
+  extern "C" type name parameters {                            \
     static auto* const function = real<decltype(name)>(#name); \
-    check(#name);                                             \
-    return function arguments;                                \
+    check(#name);                                              \
+    return function arguments;                                 \
   }
 
 GUARDED(unsigned, ucp_worker_progress, (ucp_worker_h worker), (worker))
 GUARDED(ucs_status_t, ucp_worker_arm, (ucp_worker_h worker), (worker))
-GUARDED(ucs_status_t, ucp_worker_create, (ucp_context_h context, const ucp_worker_params_t* params, ucp_worker_h* worker),
+GUARDED(ucs_status_t, ucp_worker_create,
+        (ucp_context_h context, const ucp_worker_params_t* params, ucp_worker_h* worker),
         (context, params, worker))
 GUARDED(void, ucp_worker_destroy, (ucp_worker_h worker), (worker))
 GUARDED(ucs_status_t, ucp_listener_create,
-        (ucp_worker_h worker, const ucp_listener_params_t* params, ucp_listener_h* listener), (worker, params, listener))
+        (ucp_worker_h worker, const ucp_listener_params_t* params, ucp_listener_h* listener),
+        (worker, params, listener))
 GUARDED(void, ucp_listener_destroy, (ucp_listener_h listener), (listener))
 GUARDED(ucs_status_t, ucp_ep_create, (ucp_worker_h worker, const ucp_ep_params_t* params, ucp_ep_h* endpoint),
         (worker, params, endpoint))
-GUARDED(ucs_status_ptr_t, ucp_ep_close_nbx, (ucp_ep_h endpoint, const ucp_request_param_t* params), (endpoint, params))
+GUARDED(ucs_status_ptr_t, ucp_ep_close_nbx, (ucp_ep_h endpoint, const ucp_request_param_t* params),
+        (endpoint, params))
 GUARDED(ucs_status_ptr_t, ucp_am_send_nbx,
-        (ucp_ep_h endpoint, unsigned id, const void* header, size_t header_length, const void* buffer, size_t count,
-         const ucp_request_param_t* params),
+        (ucp_ep_h endpoint, unsigned id, const void* header, size_t header_length, const void* buffer,
+         size_t count, const ucp_request_param_t* params),
         (endpoint, id, header, header_length, buffer, count, params))
 GUARDED(ucs_status_ptr_t, ucp_am_recv_data_nbx,
         (ucp_worker_h worker, void* data, void* buffer, size_t count, const ucp_request_param_t* params),

@@ -25,9 +25,11 @@ TEST(UcxThread, OnlyTheLoopCallsUcx) {
   EXPECT_EQ(producer.ask("drop"), "ok") << "the guard ended a client";
   for (const Rank rank : {0, 1, 2}) {
     EXPECT_NE(cluster.log(rank).find("ucx-thread-guard: 100 calls, one thread"), std::string::npos)
-        << "the guard was not asked in sidecard " << rank << ":\n" << cluster.log(rank);
+        << "the guard was not asked in sidecard " << rank << ":\n"
+        << cluster.log(rank);
   }
-  // A sidecard that the guard ends, now or while it shuts down, does not exit with 0, which `cluster` looks at.
+  // A sidecard that the guard ends, now or while it shuts down, does not exit with 0, which `cluster` looks
+  // at.
 }
 
 }  // namespace

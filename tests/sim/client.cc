@@ -76,7 +76,8 @@ void SimClient::after_event() {
   check_view(view->second);
 }
 
-// --- requests ------------------------------------------------------------------------------------------------------------
+// --- requests
+// ------------------------------------------------------------------------------------------------------------
 
 RequestId SimClient::open(const ChunkName* name) {
   const RequestId request = ++last_request_;
@@ -232,7 +233,8 @@ void SimClient::release_slot(std::uint64_t offset) {
   transport().send(link_, message, {}, false, 0);
 }
 
-// --- what comes back ---------------------------------------------------------------------------------------------------------
+// --- what comes back
+// ---------------------------------------------------------------------------------------------------------
 
 Result<HelloAck> SimClient::on_hello(LinkId, const Hello&) {
   return fail(Errc::kUnavailable, "clients do not listen");
@@ -365,7 +367,8 @@ void SimClient::check_views() {
 }
 
 void SimClient::check_view(const View& view) {
-  // When its sidecar dies, that one's data is gone (rule 1): nobody keeps what it had borrowed from its neighbours.
+  // When its sidecar dies, that one's data is gone (rule 1): nobody keeps what it had borrowed from its
+  // neighbours.
   if (view.arena != home_instance_ && !world().process_of(home_pid_)->alive()) return;
   EXPECT_TRUE(matches(view.bytes, view.name, view.salt))
       << name() << ": the memory of " << name_of(view.name) << " changed while it was being looked at";

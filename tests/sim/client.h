@@ -1,5 +1,6 @@
-// An executor's client, speaking the protocol itself. It keeps what it was lent and looks at it again and again: memory
-// that changes while somebody may look at it is a failure of the test, whatever the test is about.
+// An executor's client, speaking the protocol itself. It keeps what it was lent and looks at it again and
+// again: memory that changes while somebody may look at it is a failure of the test, whatever the test is
+// about.
 #pragma once
 
 #include <map>
@@ -79,11 +80,12 @@ class SimClient final : public SimProcess, public Events {
   [[nodiscard]] Rank rank() const { return spec_.rank; }
 
   RequestId send(const SendSpec& spec);
-  RequestId recv(const std::string& id, ChunkIndex chunk = 0, TimeNs timeout = 600 * kSecond, bool by_value = false);
+  RequestId recv(const std::string& id, ChunkIndex chunk = 0, TimeNs timeout = 600 * kSecond,
+                 bool by_value = false);
   RequestId mark_done(const std::string& id, ChunkIndex chunk = 0);
   RequestId allocate(std::uint64_t bytes, TimeNs timeout = 600 * kSecond, std::uint64_t unit_bytes = 0);
-  RequestId close_stream(const std::string& id, ChunkIndex num_chunks, const std::vector<std::vector<Rank>>& to,
-                         TimeNs timeout = 600 * kSecond);
+  RequestId close_stream(const std::string& id, ChunkIndex num_chunks,
+                         const std::vector<std::vector<Rank>>& to, TimeNs timeout = 600 * kSecond);
   void cancel(RequestId target);
   void release_view(std::uint64_t view);
   void release_all_views();
@@ -94,7 +96,9 @@ class SimClient final : public SimProcess, public Events {
   [[nodiscard]] bool over(RequestId request) const { return outcomes_.at(request).is_final; }
   [[nodiscard]] std::size_t open_requests() const;
   [[nodiscard]] const std::map<std::uint64_t, View>& views() const { return views_; }
-  [[nodiscard]] const std::map<std::uint64_t, std::uint64_t>& slots() const { return slots_; }  // offset -> bytes
+  [[nodiscard]] const std::map<std::uint64_t, std::uint64_t>& slots() const {
+    return slots_;
+  }  // offset -> bytes
   void check_views();
 
   // Events

@@ -1,5 +1,5 @@
-// The fixture of the tests in the simulated world: a few sidecars and clients, and at the end of every test the demand that
-// nothing is left: no memory, no wait, no payload, no view.
+// The fixture of the tests in the simulated world: a few sidecars and clients, and at the end of every test
+// the demand that nothing is left: no memory, no wait, no payload, no view.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -39,7 +39,9 @@ class Cluster : public ::testing::Test {
   void expect_waits(SimClient& client, RequestId request, TimeNs duration = 2 * kSecond);
   // The calls, waited for.
   const Outcome& send(SimClient& from, const SendSpec& spec) { return wait(from, from.send(spec)); }
-  const Outcome& recv(SimClient& at, const std::string& id, ChunkIndex chunk = 0) { return wait(at, at.recv(id, chunk)); }
+  const Outcome& recv(SimClient& at, const std::string& id, ChunkIndex chunk = 0) {
+    return wait(at, at.recv(id, chunk));
+  }
   const Outcome& done(SimClient& at, const std::string& id, ChunkIndex chunk = 0) {
     return wait(at, at.mark_done(id, chunk));
   }

@@ -1,5 +1,5 @@
-// What the bytes of a chunk must be: a function of its id, its number and a salt (two sends of one chunk differ in it), so
-// that whoever holds a view can tell at any time whether the memory is still that chunk's.
+// What the bytes of a chunk must be: a function of its id, its number and a salt (two sends of one chunk
+// differ in it), so that whoever holds a view can tell at any time whether the memory is still that chunk's.
 #pragma once
 
 #include <cstdint>

@@ -26,7 +26,8 @@ TimeNs SimNetwork::delay_of(const SimLink& link, SimProcess& from, SimProcess& t
   Random& random = world_.random();
   const Conditions& conditions = world_.conditions();
   TimeNs delay = random.between(1, link.options.local ? conditions.local_delay : conditions.net_delay);
-  if (conditions.spike > 0 && random.chance(conditions.spike)) delay += random.below(conditions.spike_delay + 1);
+  if (conditions.spike > 0 && random.chance(conditions.spike))
+    delay += random.below(conditions.spike_delay + 1);
   if (bulk) {
     for (const auto& [pair, extra] : slow_) {
       if (pair == std::pair(from.pid(), to.pid())) delay += extra;
@@ -41,7 +42,8 @@ void SimNetwork::slow_bulk(SimProcess& from, SimProcess& to, TimeNs extra) {
   if (extra > 0) slow_.emplace_back(pair, extra);
 }
 
-// --- connecting ----------------------------------------------------------------------------------------------------------
+// --- connecting
+// ----------------------------------------------------------------------------------------------------------
 
 void SimNetwork::hello_arrives(const LinkRef& link) {
   SimProcess& from = *link->end[0].process;
@@ -53,7 +55,8 @@ void SimNetwork::hello_arrives(const LinkRef& link) {
     });
     return;
   }
-  if (!world_.reachable(from, *to) || !world_.reachable(*to, from)) return;  // the connector's time-out will tell
+  if (!world_.reachable(from, *to) || !world_.reachable(*to, from))
+    return;  // the connector's time-out will tell
   if (link->end[0].state != SimLink::State::kConnecting && world_.random().chance(0.5)) return;
   world_.post(*to, 0, [this, link, to] {
     SimLink::End& end = link->end[1];
@@ -63,7 +66,8 @@ void SimNetwork::hello_arrives(const LinkRef& link) {
     const LinkId id = end.id;
     Result<HelloAck> answer = to->events().on_hello(id, link->hello);
     if (end.state != SimLink::State::kConnecting) return;  // closed meanwhile, the other end is told
-    if (tracing()) trace(world_.now(), to->name() + (answer ? " accepts " : " refuses ") + link->end[0].process->name());
+    if (tracing())
+      trace(world_.now(), to->name() + (answer ? " accepts " : " refuses ") + link->end[0].process->name());
     if (answer) {
       end.state = SimLink::State::kUp;
     } else {
@@ -83,7 +87,8 @@ void SimNetwork::hello_arrives(const LinkRef& link) {
         world_.hold_until_healed(arrive);
       }
     });
-    if (link->end[0].state != SimLink::State::kConnecting) tell_other(link, 1, kMillisecond, "the connecting side went away");
+    if (link->end[0].state != SimLink::State::kConnecting)
+      tell_other(link, 1, kMillisecond, "the connecting side went away");
   });
 }
 
@@ -98,7 +103,8 @@ void SimNetwork::answer_arrives(const LinkRef& link, const Result<HelloAck>& ans
   end.process->events().on_link_up(end.id, *answer);
 }
 
-// --- messages ------------------------------------------------------------------------------------------------------------
+// --- messages
+// ------------------------------------------------------------------------------------------------------------
 
 void SimNetwork::ship(const PacketRef& packet) {
   const LinkRef& link = packet->link;
@@ -111,7 +117,8 @@ void SimNetwork::ship(const PacketRef& packet) {
   const TimeNs delay = delay_of(*link, *from.process, *to.process, bulk);
   TimeNs arrival = world_.now() + delay;
   TimeNs& busy_until = to.lane_busy_until[bulk ? 1 : 0];
-  if (!bulk || !world_.random().chance(world_.conditions().reorder)) arrival = std::max(arrival, busy_until + 1);
+  if (!bulk || !world_.random().chance(world_.conditions().reorder))
+    arrival = std::max(arrival, busy_until + 1);
   busy_until = std::max(busy_until, arrival);
   world_.at(arrival - world_.now(), [this, packet] { arrive(packet); });
   if (!packet->rendezvous) complete_later(packet, world_.random().below(2 * delay), {});
@@ -208,7 +215,8 @@ void SimNetwork::transfer_fails(const std::shared_ptr<SimTransport::Receiving>& 
   });
 }
 
-// --- ends ----------------------------------------------------------------------------------------------------------------
+// --- ends
+// ----------------------------------------------------------------------------------------------------------------
 
 void SimNetwork::leave(const LinkRef& link, int side) {
   SimLink::End& end = end_of(link, side);
@@ -226,7 +234,8 @@ void SimNetwork::leave(const LinkRef& link, int side) {
   }
   const auto receiving = process.transport().receiving_;
   for (const auto& one : receiving) {
-    if (one->packet->link == link) world_.at(world_.random().below(200 * kMicrosecond), [this, one] { transfer_fails(one); });
+    if (one->packet->link == link)
+      world_.at(world_.random().below(200 * kMicrosecond), [this, one] { transfer_fails(one); });
   }
 }
 
@@ -241,7 +250,8 @@ void SimNetwork::end_down(const LinkRef& link, int side, const Error& why) {
 
 void SimNetwork::tell_other(const LinkRef& link, int side, TimeNs delay, const char* why) {
   SimLink::End& end = end_of(link, side);
-  if (end.process == nullptr || end.state == SimLink::State::kIdle || end.state == SimLink::State::kGone) return;
+  if (end.process == nullptr || end.state == SimLink::State::kIdle || end.state == SimLink::State::kGone)
+    return;
   const TimeNs last = std::max(end.lane_busy_until[0], end.lane_busy_until[1]);
   if (last >= world_.now() + delay) delay = last + 1 - world_.now();
   SimProcess& gone = *end_of(link, 1 - side).process;
@@ -293,7 +303,8 @@ bool SimNetwork::reset_some(SimProcess& process) {
   for (const auto& weak : links_) {
     LinkRef link = weak.lock();
     if (link == nullptr || link->broken || link->end[1].process == nullptr) continue;
-    if (link->end[0].process == &process || link->end[1].process == &process) candidates.push_back(std::move(link));
+    if (link->end[0].process == &process || link->end[1].process == &process)
+      candidates.push_back(std::move(link));
   }
   if (candidates.empty()) return false;
   break_link(candidates[world_.random().below(candidates.size())]);
@@ -312,7 +323,8 @@ void SimNetwork::process_died(SimProcess& process) {
       link->broken = true;
       end.state = SimLink::State::kGone;
       end.unfinished.clear();
-      tell_other(link, 1 - side, world_.random().below(world_.conditions().death_notice + 1), "the process died");
+      tell_other(link, 1 - side, world_.random().below(world_.conditions().death_notice + 1),
+                 "the process died");
     }
   }
   process.transport().receiving_.clear();

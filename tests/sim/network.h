@@ -1,6 +1,7 @@
-// The network of a SimWorld: links of one or two endpoints between processes, with delays, losses and late completions,
-// as hostile as core/ports.h allows:
-//   - messages without payload keep their order on a link, messages with payload go beside them and may overtake
+// The network of a SimWorld: links of one or two endpoints between processes, with delays, losses and late
+// completions, as hostile as core/ports.h allows:
+//   - messages without payload keep their order on a link, messages with payload go beside them and may
+//   overtake
 //   - eager bytes are read at some time before on_sent, rendezvous bytes when the receiver's transfer ends
 //   - a sender's completion says nothing about arrival; completions come before or after on_link_down
 //   - a link that breaks loses what was under way, and a broken receive leaves garbage behind
@@ -28,7 +29,7 @@ struct Packet {
   std::vector<std::byte> bytes;  // eager: what was read
   bool has_payload = false;
   bool rendezvous = false;
-  bool read = false;       // source is of no interest any more
+  bool read = false;  // source is of no interest any more
   bool lost = false;
   bool completed = false;  // at the sender
   Token token = 0;
@@ -49,8 +50,8 @@ struct SimLink {
   std::array<End, 2> end;  // 0 connected, 1 accepted
   ConnectOptions options;
   Hello hello;
-  bool broken = false;                 // nothing sent from now on arrives;
-  std::array<bool, 2> flush{};         // what that end had sent before still does
+  bool broken = false;          // nothing sent from now on arrives;
+  std::array<bool, 2> flush{};  // what that end had sent before still does
 };
 using LinkRef = std::shared_ptr<SimLink>;
 
@@ -119,8 +120,11 @@ class SimNetwork {
   void process_died(SimProcess& process);
   // Messages with payload between these two take this much longer from now on (0: as before).
   void slow_bulk(SimProcess& from, SimProcess& to, TimeNs extra);
-  // Sees every message just before its receiver does; false: the link breaks there, and the message is lost with it.
-  void filter(std::function<bool(SimProcess& from, SimProcess& to, const Message&)> keep) { keep_ = std::move(keep); }
+  // Sees every message just before its receiver does; false: the link breaks there, and the message is lost
+  // with it.
+  void filter(std::function<bool(SimProcess& from, SimProcess& to, const Message&)> keep) {
+    keep_ = std::move(keep);
+  }
   // Links between two processes that are up at both ends.
   [[nodiscard]] int links_up(const SimProcess& a, const SimProcess& b) const;
 

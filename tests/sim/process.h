@@ -15,7 +15,11 @@ namespace sidecar::sim {
 class SimProcess {
  public:
   SimProcess(SimWorld& world, std::string name, std::string machine)
-      : world_(world), name_(std::move(name)), machine_(std::move(machine)), pid_(world.new_pid()), transport_(*this) {}
+      : world_(world),
+        name_(std::move(name)),
+        machine_(std::move(machine)),
+        pid_(world.new_pid()),
+        transport_(*this) {}
   virtual ~SimProcess() = default;
   SimProcess(const SimProcess&) = delete;
   SimProcess& operator=(const SimProcess&) = delete;
@@ -42,7 +46,7 @@ class SimProcess {
   const std::int64_t pid_;
   bool alive_ = true;
   bool stopped_ = false;
-  std::deque<Action> backlog_;  // what happened while it was stopped
+  std::deque<Action> backlog_;                           // what happened while it was stopped
   std::vector<std::pair<SimProcess*, Token>> watchers_;  // told when it is gone
   SimTransport transport_;
 

@@ -19,7 +19,8 @@ SimSidecar* find_listener(SimWorld& world, const ConnectOptions& options, const 
 }
 
 SimSidecar::SimSidecar(SimWorld& world, const SidecarSpec& spec)
-    : SimProcess(world, "sidecar " + std::to_string(spec.rank), spec.machine.empty() ? spec.node : spec.machine),
+    : SimProcess(world, "sidecar " + std::to_string(spec.rank),
+                 spec.machine.empty() ? spec.node : spec.machine),
       clock_(world),
       spec_(spec),
       instance_(world.new_id()),
@@ -74,8 +75,8 @@ void SimSidecar::resolve(Rank rank) {
   SimWorld& here = world();
   SimSidecar* const asked = here.sidecar(rank);
   const TimeNs delay = here.random().between(1, 2 * kMillisecond);
-  const bool answers = asked != nullptr && asked->alive() && !asked->stopped() && here.reachable(*this, *asked) &&
-                       here.reachable(*asked, *this);
+  const bool answers = asked != nullptr && asked->alive() && !asked->stopped() &&
+                       here.reachable(*this, *asked) && here.reachable(*asked, *this);
   const bool refused = asked == nullptr || !asked->alive();
   here.post(*this, answers || refused ? delay : here.conditions().resolve_timeout, [this, rank, answers] {
     if (answers) {
@@ -100,7 +101,9 @@ Result<PeerRecord> SimSidecar::look_up(Rank rank) {
   return record;
 }
 
-Status SimSidecar::redeem(const Hello& hello) { return world().take_ticket(hello.ticket, hello.instance, instance_); }
+Status SimSidecar::redeem(const Hello& hello) {
+  return world().take_ticket(hello.ticket, hello.instance, instance_);
+}
 
 Result<MappedArena> SimSidecar::map_arena(const ArenaInfo& info) {
   auto& mapped = mapped_[info.instance];
@@ -122,7 +125,8 @@ bool SimSidecar::watch_process(std::int64_t pid, Token token) {
   if (other->alive()) {
     other->watch(*this, token);
   } else {
-    world().post(*this, world().random().below(kMillisecond), [this, token] { engine_->on_process_gone(token); });
+    world().post(*this, world().random().below(kMillisecond),
+                 [this, token] { engine_->on_process_gone(token); });
   }
   return true;
 }

@@ -1,4 +1,5 @@
-// A sidecar in the simulated world: a real Engine, on plain memory, whose transport, directory, host and clock are ours.
+// A sidecar in the simulated world: a real Engine, on plain memory, whose transport, directory, host and
+// clock are ours.
 #pragma once
 
 #include <functional>
@@ -15,9 +16,9 @@ namespace sidecar::sim {
 struct SidecarSpec {
   Rank rank = 0;
   std::string node = "a";
-  std::string machine{};      // where it really runs; empty: as `node` says
+  std::string machine{};  // where it really runs; empty: as `node` says
   std::uint64_t arena_bytes = 1 << 20;
-  bool mappable = true;       // false: as a `cuda` arena, nobody else can open it
+  bool mappable = true;  // false: as a `cuda` arena, nobody else can open it
   std::function<void(EngineOptions&)> adjust{};
 };
 

@@ -60,15 +60,17 @@ void SimTransport::send(LinkId id, const Message& message, ConstBytes payload, b
   ++sent_[message.index()];
   if (!process_.alive()) return;
   EXPECT_FALSE(rendezvous && payload.empty()) << "a rendezvous of no bytes";
-  EXPECT_FALSE(!rendezvous && payload.size() > kEagerBytesMax) << "eager payload too large: " << payload.size();
+  EXPECT_FALSE(!rendezvous && payload.size() > kEagerBytesMax)
+      << "eager payload too large: " << payload.size();
   EXPECT_FALSE(!payload.empty() && token == 0) << "a payload without a completion";
   SimWorld& world = process_.world();
   const LinkCell* const cell = find(id);
   if (cell == nullptr || cell->link->end[static_cast<std::size_t>(cell->side)].state != SimLink::State::kUp) {
     EXPECT_EQ(cell, nullptr) << "a message on a link that is not up yet";
     if (token == 0) return;
-    world.post(process_, world.random().below(50 * kMicrosecond),
-               [this, token] { process_.events().on_sent(token, fail(Errc::kUnavailable, "the link is gone")); });
+    world.post(process_, world.random().below(50 * kMicrosecond), [this, token] {
+      process_.events().on_sent(token, fail(Errc::kUnavailable, "the link is gone"));
+    });
     return;
   }
   const auto packet = std::make_shared<Packet>();
@@ -98,7 +100,8 @@ Incoming SimTransport::hand_out(const PacketRef& packet) {
     eager_held_max_ = std::max(eager_held_max_, held);
     // Clients have asked for what they get: they give no credit.
     const bool to_client = !packet->link->options.two_endpoints && packet->from == 1;
-    EXPECT_TRUE(to_client || held <= kEagerWindowBytes) << "more eager bytes than the credits allow, to " << process_.name();
+    EXPECT_TRUE(to_client || held <= kEagerWindowBytes)
+        << "more eager bytes than the credits allow, to " << process_.name();
   }
   return {{index, incoming_[index].generation}, packet->source.size(), packet->rendezvous};
 }
@@ -142,7 +145,8 @@ void SimTransport::receive(const Incoming& incoming, Bytes into, Token token) {
   SimNetwork& network = world.network();
   const auto moving = static_cast<TimeNs>(static_cast<double>(into.size()) / world.conditions().bytes_per_ns);
   const SimLink& link = *packet->link;
-  const TimeNs extra = network.delay_of(link, *link.end[static_cast<std::size_t>(packet->from)].process, process_, true);
+  const TimeNs extra =
+      network.delay_of(link, *link.end[static_cast<std::size_t>(packet->from)].process, process_, true);
   world.at(random.below(world.conditions().rendezvous_delay + 1) + moving + extra,
            [&network, receiving] { network.transfer_ends(receiving); });
 }

@@ -45,7 +45,9 @@ SimProcess* SimWorld::process_of(std::int64_t pid) {
   return found == by_pid_.end() ? nullptr : found->second;
 }
 
-void SimWorld::at(TimeNs delay, Action action) { events_.push(Event{now_ + delay, ++last_event_, std::move(action)}); }
+void SimWorld::at(TimeNs delay, Action action) {
+  events_.push(Event{now_ + delay, ++last_event_, std::move(action)});
+}
 
 void SimWorld::post(SimProcess& process, TimeNs delay, Action action) {
   at(delay, [this, &process, action = std::move(action)] { run_in(process, action); });
@@ -143,13 +145,14 @@ Ticket SimWorld::issue_ticket(InstanceId from, InstanceId to, bool single_use) {
 Status SimWorld::take_ticket(const Ticket& ticket, InstanceId from, InstanceId to) {
   const auto found = tickets_.find(std::string(ticket.view()));
   if (found == tickets_.end()) return fail(Errc::kUnauthorized, "ticket: unknown or used");
-  if (found->second.from != from || found->second.to != to) return fail(Errc::kUnauthorized, "ticket: not for this Hello");
+  if (found->second.from != from || found->second.to != to)
+    return fail(Errc::kUnauthorized, "ticket: not for this Hello");
   if (found->second.single_use) tickets_.erase(found);
   return {};
 }
 
-std::shared_ptr<SimArena> SimWorld::make_arena(const std::string& machine, std::uint64_t bytes, InstanceId instance,
-                                               bool mappable) {
+std::shared_ptr<SimArena> SimWorld::make_arena(const std::string& machine, std::uint64_t bytes,
+                                               InstanceId instance, bool mappable) {
   auto arena = std::make_shared<SimArena>();
   arena->storage.assign(bytes + 4096, std::byte{0xdd});
   const auto start = reinterpret_cast<std::uintptr_t>(arena->storage.data());

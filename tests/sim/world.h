@@ -1,5 +1,6 @@
-// A world in one thread: a clock that stands still until somebody advances it, processes that run, stop and die, and a
-// network between them (network.h). Everything that happens by chance comes from one seed, so a failure replays.
+// A world in one thread: a clock that stands still until somebody advances it, processes that run, stop and
+// die, and a network between them (network.h). Everything that happens by chance comes from one seed, so a
+// failure replays.
 #pragma once
 
 #include <deque>
@@ -33,10 +34,11 @@ inline constexpr TimeNs kMicrosecond = 1'000;
 struct Conditions {
   TimeNs local_delay = 20 * kMicrosecond;  // of a message, at most
   TimeNs net_delay = 300 * kMicrosecond;
-  double spike = 0.0;                      // chance that a message takes up to spike_delay
+  double spike = 0.0;  // chance that a message takes up to spike_delay
   TimeNs spike_delay = 20 * kMillisecond;
-  double reorder = 0.0;                    // chance that a message with payload overtakes others
-  TimeNs rendezvous_delay = 100 * kMicrosecond;  // from receive() to the last byte, at most; bandwidth comes on top
+  double reorder = 0.0;  // chance that a message with payload overtakes others
+  TimeNs rendezvous_delay =
+      100 * kMicrosecond;  // from receive() to the last byte, at most; bandwidth comes on top
   double bytes_per_ns = 4.0;
   TimeNs death_notice = 20 * kMillisecond;  // until the others' kernels notice that a process died, at most
   TimeNs connect_timeout = 3 * kSecond;
@@ -82,7 +84,8 @@ class SimWorld {
   // False: `limit` went by and it did not come true.
   bool run_until(const std::function<bool()>& done, TimeNs limit = 30 * kSecond);
 
-  // --- faults ----------------------------------------------------------------------------------------------------------
+  // --- faults
+  // ----------------------------------------------------------------------------------------------------------
   void stop(SimProcess& process);  // SIGSTOP
   void go_on(SimProcess& process);
   void kill(SimProcess& process);  // SIGKILL
@@ -92,12 +95,14 @@ class SimWorld {
   [[nodiscard]] bool reachable(const SimProcess& from, const SimProcess& to) const;
   void hold_until_healed(Action action) { held_.push_back(std::move(action)); }
 
-  // --- what all processes share ---------------------------------------------------------------------------------------
+  // --- what all processes share
+  // ---------------------------------------------------------------------------------------
   std::uint64_t new_id() { return ++last_id_ * 1000003; }
   std::int64_t new_pid() { return ++last_pid_; }
   Ticket issue_ticket(InstanceId from, InstanceId to, bool single_use);
   Status take_ticket(const Ticket& ticket, InstanceId from, InstanceId to);
-  std::shared_ptr<SimArena> make_arena(const std::string& machine, std::uint64_t bytes, InstanceId instance, bool mappable);
+  std::shared_ptr<SimArena> make_arena(const std::string& machine, std::uint64_t bytes, InstanceId instance,
+                                       bool mappable);
   // nullptr: cannot be opened from that machine, or its nonce is not the one named.
   std::shared_ptr<SimArena> open_arena(const ArenaInfo& info, const std::string& machine);
   SimProcess* process_of(std::int64_t pid);
