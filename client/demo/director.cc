@@ -25,10 +25,17 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kTimeLimit{110};
 constexpr std::chrono::seconds kAnswerWait{5};
 constexpr std::chrono::seconds kEmptyWait{5};
-constexpr std::uint64_t kSmallFilesBytes = 48 << 20;  // the tensors' files, and logs
+constexpr std::uint64_t kSmallFilesBytes = 16 << 20;  // the tensors' files, and logs
+constexpr std::uint64_t kUcxBytes = 48 << 20;         // what UCX takes of /dev/shm in nine processes
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::uint64_t arena_bytes() {
+  std::uint64_t bytes = 0;
+  for (const Place& place : kPlaces) bytes += place.arena_bytes;
+  return bytes;
 }
 
 std::string program_path() {
@@ -73,7 +80,7 @@ Expected<void> Director::start() {
   auto sidecars = start_sidecars(stage_, sidecard);
   if (!sidecars) return sidecars.error();
   sidecars_ = *std::move(sidecars);
-  std::printf("1. Started, in %.1f s:\n", seconds_since(begin));
+  std::printf("1. Started, in %.1f s, with arenas in %s:\n", seconds_since(begin), stage_.folder().c_str());
   for (const RunningSidecar& sidecar : sidecars_) {
     std::printf("   rank %d on node %s, gRPC at %s, arena of %s\n", sidecar.place.rank, sidecar.place.node,
                 sidecar.address.c_str(), mib_text(sidecar.place.arena_bytes).c_str());
@@ -83,15 +90,16 @@ Expected<void> Director::start() {
 
 Expected<void> Director::play() {
   std::puts(
-      "2. A producer at rank 0 streams to rank 1 (same node) and rank 2 (other node) at once, in chunks of 4 "
-      "MiB.\n"
+      "2. A producer at rank 0 streams to rank 1 (same node) and rank 2 (other node) at once, in 1 MiB "
+      "chunks.\n"
       "   Every consumer looks where the bytes lie, and compares their SHA-256 with the producer's.");
   auto played = play_roles(stage_, program_, sidecars_);
   if (!played) return played.error();
   played_ = *std::move(played);
-  std::printf("   sent: %s, of %llu files below /usr/lib and %llu generated .npy tensors\n",
-              mib_text(played_.input.bytes).c_str(), static_cast<unsigned long long>(played_.input.files),
-              static_cast<unsigned long long>(played_.input.tensors));
+  std::printf(
+      "   sent: %s, of %llu files below /usr/lib and %llu generated .npy tensors, through arenas of %s\n",
+      mib_text(played_.input.bytes).c_str(), static_cast<unsigned long long>(played_.input.files),
+      static_cast<unsigned long long>(played_.input.tensors), mib_text(arena_bytes()).c_str());
   std::printf(
       "   rank 1 looked at the bytes inside rank 0's arena (inode %llu), ranks 2 and 3 in their own\n",
       static_cast<unsigned long long>(played_.arena_inode));
@@ -179,9 +187,7 @@ Expected<void> Director::see_empty_arenas() {
 int direct() {
   const auto begin = Clock::now();
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  std::uint64_t bytes = kSmallFilesBytes;
-  for (const Place& place : kPlaces) bytes += place.arena_bytes;
-  auto stage = Stage::open(bytes, kTimeLimit);
+  auto stage = Stage::open(arena_bytes() + kSmallFilesBytes + kUcxBytes, kTimeLimit);
   Expected<void> done;
   if (stage) {
     done = Director(**stage, program_path()).run();

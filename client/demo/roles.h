@@ -9,7 +9,7 @@
 namespace sidecar::demo {
 
 inline constexpr std::uint64_t kInputBytesMin = 256 << 20;
-inline constexpr std::uint64_t kChunkBytes = 4 << 20;
+inline constexpr std::uint64_t kChunkBytes = 1 << 20;
 
 inline constexpr Rank kProducerRank = 0;
 inline constexpr Rank kSameNodeRank = 1;

@@ -10,7 +10,7 @@
 
 namespace sidecar::demo {
 
-// What a rank's arena has to hold decides its size.
+// Far less memory than data: whoever sends waits until what went before has been received and marked done.
 struct Place {
   Rank rank;
   const char* node;
@@ -18,11 +18,11 @@ struct Place {
   int receive_percent;  // of the arena: for what arrives
 };
 inline constexpr std::array<Place, 4> kPlaces{{
-    {0, "a", 160 << 20,
-     10},  // all that is sent and not yet marked done on its node, and not yet delivered elsewhere
-    {1, "a", 16 << 20, 50},  // small objects only: the rest lies in rank 0's arena
-    {2, "b", 96 << 20, 90},  // what has arrived and is not yet marked done
-    {3, "b", 32 << 20, 90},  // one tensor
+    {0, "a", 16 << 20,
+     10},  // all that is sent and not yet marked done on its node, or not yet delivered elsewhere
+    {1, "a", 2 << 20, 50},   // small objects only: the rest lies in rank 0's arena
+    {2, "b", 14 << 20, 90},  // what has arrived and is not yet marked done
+    {3, "b", 8 << 20, 90},   // one tensor
 }};
 
 struct RunningSidecar {

@@ -83,8 +83,8 @@ Expected<std::string> write(const std::string& path, const npy::Header& header,
 
 Expected<std::vector<std::string>> write_tensors(const std::string& folder) {
   const Expected<std::string> written[] = {
-      write(folder + "/positions.npy", {Dtype::kF32, {2048, 1024}}, positions(2048, 1024)),
-      write(folder + "/primes.npy", {Dtype::kI64, {1000, 1000}}, primes(1000 * 1000)),
+      write(folder + "/positions.npy", {Dtype::kF32, {1024, 1024}}, positions(1024, 1024)),
+      write(folder + "/primes.npy", {Dtype::kI64, {500, 1000}}, primes(500 * 1000)),
       write(folder + "/mandelbrot.npy", {Dtype::kU16, {1200, 1600}}, mandelbrot(1200, 1600)),
   };
   std::vector<std::string> paths;
