@@ -26,7 +26,7 @@ constexpr std::chrono::seconds kTimeLimit{110};
 constexpr std::chrono::seconds kAnswerWait{5};
 constexpr std::chrono::seconds kEmptyWait{5};
 constexpr std::uint64_t kSmallFilesBytes = 16 << 20;  // the tensors' files, and logs
-constexpr std::uint64_t kUcxBytes = 48 << 20;         // what UCX takes of /dev/shm in nine processes
+constexpr std::uint64_t kUcxBytes = 48 << 20;         // what UCX takes for itself in nine processes
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -190,6 +190,8 @@ int direct() {
   auto stage = Stage::open(arena_bytes() + kSmallFilesBytes + kUcxBytes, kTimeLimit);
   Expected<void> done;
   if (stage) {
+    // UCX makes files of its own, which stay when a process is killed while it makes one.
+    setenv("UCX_POSIX_DIR", (*stage)->folder().c_str(), 0);
     done = Director(**stage, program_path()).run();
     stage->reset();  // ends and removes what there is
   } else {
