@@ -1,18 +1,13 @@
 #include "perf/cluster.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <random>
 #include <set>
 #include <thread>
 
@@ -54,25 +49,6 @@ std::string leftovers(const SidecarStatus& status) {
 
 }  // namespace
 
-std::vector<std::uint16_t> free_ports(std::size_t count) {
-  std::mt19937 random(std::random_device{}());
-  std::uniform_int_distribution<int> any(14'000, 32'000);
-  std::vector<std::uint16_t> ports;
-  std::vector<int> held;  // so that one port is not given twice
-  while (ports.size() < count) {
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const auto port = static_cast<std::uint16_t>(any(random));
-    address.sin_port = htons(port);
-    if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) ports.push_back(port);
-    held.push_back(fd);
-  }
-  for (const int fd : held) close(fd);
-  return ports;
-}
-
 Cluster::Cluster(ClusterOptions options)
     : options_(std::move(options)),
       shm_folder_(make_folder("/dev/shm/sidecars-XXXXXX")),
@@ -89,22 +65,16 @@ Cluster::~Cluster() {
 std::string Cluster::peers() const {
   std::string text;
   for (std::size_t rank = 0; rank < members_.size(); ++rank) {
-    text += (rank == 0 ? "" : ",") + std::to_string(rank) + "=127.0.0.1:" + std::to_string(members_[rank].port);
+    text += (rank == 0 ? "" : ",") + std::to_string(rank) +
+            "=127.0.0.1:" + std::to_string(members_[rank].port.number());
   }
   return text;
 }
 
 std::string Cluster::start() {
+  for (Rank rank = 0; rank < size(); ++rank) launch(rank, {});
   std::string problem;
-  for (int attempt = 0; attempt < 5; ++attempt) {
-    const std::vector<std::uint16_t> ports = free_ports(members_.size());
-    for (std::size_t i = 0; i < members_.size(); ++i) members_[i].port = ports[i];
-    for (Rank rank = 0; rank < size(); ++rank) launch(rank, {});
-    problem.clear();
-    for (Rank rank = 0; rank < size(); ++rank) problem += await_ready(rank);
-    if (problem.empty() || !port_clash()) return problem;
-    for (Member& member : members_) member.process.kill();
-  }
+  for (Rank rank = 0; rank < size(); ++rank) problem += await_ready(rank);
   return problem;
 }
 
@@ -117,9 +87,19 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
   Member& member = members_.at(static_cast<std::size_t>(rank));
   member.log = log_folder_ + "/rank" + std::to_string(rank) + "." + std::to_string(++member.starts) + ".log";
   ProcessOptions process;
-  process.argv = {program_path("sidecard"), "--rank", std::to_string(rank), "--node",
-                  options_.nodes[static_cast<std::size_t>(rank)], "--peers", peers(), "--data-port", "0", "--shm-size",
-                  options_.arena, "--shm-dir", shm_folder_};
+  process.argv = {program_path("sidecard"),
+                  "--rank",
+                  std::to_string(rank),
+                  "--node",
+                  options_.nodes[static_cast<std::size_t>(rank)],
+                  "--peers",
+                  peers(),
+                  "--data-port",
+                  "0",
+                  "--shm-size",
+                  options_.arena,
+                  "--shm-dir",
+                  shm_folder_};
   process.argv.insert(process.argv.end(), options_.flags.begin(), options_.flags.end());
   process.argv.insert(process.argv.end(), more_flags.begin(), more_flags.end());
   process.environment = options_.environment;
@@ -134,14 +114,6 @@ std::string Cluster::await_ready(Rank rank) {
   return line ? "" : "sidecard " + std::to_string(rank) + " did not get ready:\n" + log(rank);
 }
 
-// Somebody else took one of our ports between looking and listening.
-bool Cluster::port_clash() {
-  for (Rank rank = 0; rank < size(); ++rank) {
-    if (!process(rank).running() && log(rank).find("cannot listen for gRPC") != std::string::npos) return true;
-  }
-  return false;
-}
-
 std::string Cluster::stop() {
   std::vector<Rank> running;
   for (Rank rank = 0; rank < size(); ++rank) {
@@ -153,7 +125,9 @@ std::string Cluster::stop() {
     const auto ending = process(rank).wait(kStopsWithin);
     if (ending == Ending{0, 0}) continue;
     problem += "sidecard " + std::to_string(rank) + " did not exit with 0 when told to end, but ";
-    problem += !ending ? "went on" : "with code " + std::to_string(ending->code) + ", signal " + std::to_string(ending->signal);
+    problem +=
+        !ending ? "went on"
+                : "with code " + std::to_string(ending->code) + ", signal " + std::to_string(ending->signal);
     problem += ":\n" + log(rank);
   }
   for (const std::string& file : shm_files()) problem += "left behind: " + file + "\n";
@@ -161,7 +135,7 @@ std::string Cluster::stop() {
 }
 
 std::string Cluster::address(Rank rank) const {
-  return "127.0.0.1:" + std::to_string(members_.at(static_cast<std::size_t>(rank)).port);
+  return "127.0.0.1:" + std::to_string(members_.at(static_cast<std::size_t>(rank)).port.number());
 }
 
 std::string Cluster::ready_word(Rank rank, const std::string& name) const {
@@ -178,7 +152,9 @@ std::vector<std::string> Cluster::shm_files() const {
   return files;
 }
 
-std::string Cluster::log(Rank rank) const { return read_file(members_.at(static_cast<std::size_t>(rank)).log); }
+std::string Cluster::log(Rank rank) const {
+  return read_file(members_.at(static_cast<std::size_t>(rank)).log);
+}
 
 ClientOptions Cluster::client_options(Rank rank) const {
   ClientOptions options;
@@ -192,8 +168,8 @@ ClientOptions Cluster::client_options(Rank rank) const {
 SidecarStatus Cluster::status(Rank rank) const {
   auto answer = client_internal::ask_status(address(rank), kAnswersWithin);
   if (!answer) {
-    std::fprintf(stderr, "sidecard %d does not tell its status: %s\n%s\n", rank, to_string(answer.error()).c_str(),
-                 log(rank).c_str());
+    std::fprintf(stderr, "sidecard %d does not tell its status: %s\n%s\n", rank,
+                 to_string(answer.error()).c_str(), log(rank).c_str());
     std::abort();
   }
   return *std::move(answer);

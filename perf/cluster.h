@@ -1,5 +1,5 @@
-// Real sidecards on this machine, as the demo, the benchmarks and the end-to-end tests start them: each with a node name
-// of its own choice, all in a shared-memory folder of their own, at ports that were free.
+// Real sidecards on this machine, as the demo, the benchmarks and the end-to-end tests start them: each with
+// a node name of its own choice, all in a shared-memory folder of their own, at ports that were free.
 #pragma once
 
 #include <map>
@@ -8,20 +8,21 @@
 #include <vector>
 
 #include "client/registration.h"
+#include "perf/port.h"
 #include "perf/process.h"
 #include "sidecar/client.h"
 
 namespace sidecar::perf {
 
 struct ClusterOptions {
-  std::vector<std::string> nodes{};        // of rank 0, 1, ...: equal names share memory
+  std::vector<std::string> nodes{};  // of rank 0, 1, ...: equal names share memory
   std::string arena = "64M";
   std::vector<std::string> flags{};        // for every sidecard
   std::vector<std::string> environment{};  // for every sidecard, NAME=VALUE
 };
 
-// The main thread's, like all processes that it starts. Ends all of them when it goes, with SIGKILL if need be, and
-// removes its folders.
+// The main thread's, like all processes that it starts. Ends all of them when it goes, with SIGKILL if need
+// be, and removes its folders.
 class Cluster {
  public:
   explicit Cluster(ClusterOptions options);
@@ -33,8 +34,8 @@ class Cluster {
   std::string start();
   // Starts one that is not running, with the same ports and further flags.
   std::string start(Rank rank, const std::vector<std::string>& more_flags = {});
-  // SIGTERM to all at once. Empty when every one of them that still ran exited with 0 and the shared-memory folder is
-  // empty then.
+  // SIGTERM to all at once. Empty when every one of them that still ran exited with 0 and the shared-memory
+  // folder is empty then.
   std::string stop();
 
   [[nodiscard]] Rank size() const { return static_cast<Rank>(members_.size()); }
@@ -60,7 +61,7 @@ class Cluster {
 
  private:
   struct Member {
-    std::uint16_t port = 0;
+    ReservedPort port;
     std::string log;
     int starts = 0;
     std::string ready;
@@ -68,7 +69,6 @@ class Cluster {
   };
   void launch(Rank rank, const std::vector<std::string>& more_flags);
   std::string await_ready(Rank rank);
-  bool port_clash();
   [[nodiscard]] std::string peers() const;
 
   ClusterOptions options_;
@@ -76,8 +76,5 @@ class Cluster {
   std::string log_folder_;
   std::vector<Member> members_;
 };
-
-// Ports on the loopback address that nobody listens on now, below those that the kernel gives to outgoing connections.
-std::vector<std::uint16_t> free_ports(std::size_t count);
 
 }  // namespace sidecar::perf

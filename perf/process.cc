@@ -48,7 +48,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 }
 
 // Between fork and exec: only calls that are safe there.
-[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent, int in, int out, int err) {
+[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent, int in, int out,
+                         int err) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);  // it died before the line above
   if (in >= 0) dup2(in, STDIN_FILENO);
@@ -147,7 +148,8 @@ std::optional<std::string> Process::wait_for_line(std::string_view prefix, milli
   while (true) {
     const bool last_look = !running() || Clock::now() >= until;
     std::istringstream text(log_text());
-    for (std::string line; std::getline(text, line) && !text.eof();) {  // a line without its end is not whole yet
+    for (std::string line;
+         std::getline(text, line) && !text.eof();) {  // a line without its end is not whole yet
       if (line.starts_with(prefix)) return line;
     }
     if (last_look) return std::nullopt;

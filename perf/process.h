@@ -1,5 +1,5 @@
-// Child processes for the demo, the benchmarks and the end-to-end tests. A child never outlives the process that started
-// it: it is killed when its Process goes, and by the kernel when the parent dies without a word.
+// Child processes for the demo, the benchmarks and the end-to-end tests. A child never outlives the process
+// that started it: it is killed when its Process goes, and by the kernel when the parent dies without a word.
 #pragma once
 
 #include <sys/types.h>
@@ -22,18 +22,19 @@ struct Ending {
 };
 
 struct ProcessOptions {
-  std::vector<std::string> argv;         // argv[0] is a path
+  std::vector<std::string> argv;           // argv[0] is a path
   std::vector<std::string> environment{};  // NAME=VALUE, added to ours
-  std::string log{};                     // file for standard error, and for standard output unless `talk`; empty: ours
-  bool talk = false;                     // standard input and output are pipes: write_line(), read_line()
+  std::string log{};  // file for standard error, and for standard output unless `talk`; empty: ours
+  bool talk = false;  // standard input and output are pipes: write_line(), read_line()
 };
 
-// Start it from a thread that lives as long as the child shall (the kernel's parent-death signal follows the thread).
+// Start it from a thread that lives as long as the child shall (the kernel's parent-death signal follows the
+// thread).
 class Process {
  public:
   Process() = default;
-  // Ends the program with a message when the system cannot start a process; a path that is not there ends the child
-  // with code 127.
+  // Ends the program with a message when the system cannot start a process; a path that is not there ends the
+  // child with code 127.
   explicit Process(ProcessOptions options);
   ~Process();
   Process(Process&& other) noexcept;
@@ -47,7 +48,8 @@ class Process {
   // SIGKILL, and waits for the end.
   void kill();
 
-  // A line of the log that starts with `prefix` (without its line end); nothing when the child ends or time is up first.
+  // A line of the log that starts with `prefix` (without its line end); nothing when the child ends or time
+  // is up first.
   std::optional<std::string> wait_for_line(std::string_view prefix, milliseconds wait_max);
   [[nodiscard]] std::string log_text() const;
 

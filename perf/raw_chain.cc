@@ -1,7 +1,7 @@
-// raw_chain: the least that three hops over shared memory cost. Four processes P -> A -> B -> C pass the same bytes with
-// raw UCX active messages; each sleeps on its worker's descriptor while there is nothing to do. Prints one line of JSON
-// with the one-way times from P's send to C's receipt: all processes read the same monotonic clock, and P sends only when
-// everybody is asleep again.
+// raw_chain: the least that three hops over shared memory cost. Four processes P -> A -> B -> C pass the same
+// bytes with raw UCX active messages; each sleeps on its worker's descriptor while there is nothing to do.
+// Prints one line of JSON with the one-way times from P's send to C's receipt: all processes read the same
+// monotonic clock, and P sends only when everybody is asleep again.
 //
 //   raw_chain [--header BYTES] [--count N] [--warmup N] [--spacing-us N]
 #include <array>
@@ -70,7 +70,8 @@ int run_stage(std::uint32_t stage, Page& page) {
     page.arrived.increment();
   });
   out = &ucx;
-  // The next stage is in its loop before we connect to it: a connection is only made while both sides make progress.
+  // The next stage is in its loop before we connect to it: a connection is only made while both sides make
+  // progress.
   if (!last) {
     await(page.port[stage + 1], 1, "the next stage did not start");
     ucx.connect(static_cast<std::uint16_t>(page.port[stage + 1].get()));
@@ -93,11 +94,16 @@ int run_parent(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     const auto value = static_cast<std::uint32_t>(std::stoul(argv[i + 1]));
-    if (name == "--header") page->header_bytes = value;
-    else if (name == "--count") page->count = value;
-    else if (name == "--warmup") page->warmup = value;
-    else if (name == "--spacing-us") page->spacing_ns = value * 1000ull;
-    else give_up("usage: raw_chain [--header BYTES] [--count N] [--warmup N] [--spacing-us N]");
+    if (name == "--header")
+      page->header_bytes = value;
+    else if (name == "--count")
+      page->count = value;
+    else if (name == "--warmup")
+      page->warmup = value;
+    else if (name == "--spacing-us")
+      page->spacing_ns = value * 1000ull;
+    else
+      give_up("usage: raw_chain [--header BYTES] [--count N] [--warmup N] [--spacing-us N]");
   }
   if (page->count == 0 || page->count > kCountMax || page->header_bytes < 8 || page->header_bytes > 4096) {
     give_up("--count is 1 to 100000, --header 8 to 4096");
@@ -114,8 +120,8 @@ int run_parent(int argc, char** argv) {
   }
   Samples samples(page->count);
   for (std::uint32_t i = 0; i < page->count; ++i) samples.add(page->latency_ns[i]);
-  std::printf("{\"count\": %u, \"header\": %u, \"p50_us\": %.3f, \"p90_us\": %.3f, \"p99_us\": %.3f}\n", page->count,
-              page->header_bytes, samples.percentile(50) / 1e3, samples.percentile(90) / 1e3,
+  std::printf("{\"count\": %u, \"header\": %u, \"p50_us\": %.3f, \"p90_us\": %.3f, \"p99_us\": %.3f}\n",
+              page->count, page->header_bytes, samples.percentile(50) / 1e3, samples.percentile(90) / 1e3,
               samples.percentile(99) / 1e3);
   return 0;
 }

@@ -23,8 +23,8 @@ void must(ucs_status_t status, const char* what) {
   std::abort();
 }
 
-// What a sidecar's shared-memory plane uses (am_protocol/settings.cc), written down once more so that the two are
-// compared on purpose and not by sharing code.
+// What a sidecar's shared-memory plane uses (am_protocol/settings.cc), written down once more so that the two
+// are compared on purpose and not by sharing code.
 void set_defaults() {
   for (const auto& [name, value] : {std::pair{"UCX_TLS", "sysv,posix,cma,tcp"},
                                     {"UCX_NET_DEVICES", "lo"},
@@ -69,7 +69,8 @@ RawUcx::RawUcx(OnMessage on_message) : on_message_(std::move(on_message)) {
   event.events = EPOLLIN;
   if (fd_ < 0 || epoll_ctl(fd_, EPOLL_CTL_ADD, events, &event) != 0) must(UCS_ERR_IO_ERROR, "epoll");
   ucp_am_handler_param_t handler{};
-  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
+  handler.field_mask =
+      UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
   handler.id = kAmId;
   handler.cb = on_am;
   handler.arg = this;
@@ -111,8 +112,8 @@ std::uint16_t RawUcx::listen() {
 void RawUcx::on_connection(ucp_conn_request_h request, void* self) {
   auto* const me = static_cast<RawUcx*>(self);
   ucp_ep_params_t params{};
-  params.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
-                      UCP_EP_PARAM_FIELD_ERR_HANDLER;
+  params.field_mask =
+      UCP_EP_PARAM_FIELD_CONN_REQUEST | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
   params.conn_request = request;
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler.cb = on_endpoint_error;
@@ -131,8 +132,9 @@ void RawUcx::connect(std::uint16_t port) {
   params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
   params.err_handler.cb = on_endpoint_error;
   must(ucp_ep_create(worker_, &params, &out_), "connecting");
-  // UCX goes on choosing lanes for a moment. In UCX 1.13 a header longer than shared memory's short messages that is sent
-  // meanwhile can fail with "Invalid parameter": its protocol is picked by the limits of the lane that is given up.
+  // UCX goes on choosing lanes for a moment. In UCX 1.13 a header longer than shared memory's short messages
+  // that is sent meanwhile can fail with "Invalid parameter": its protocol is picked by the limits of the
+  // lane that is given up.
   const std::uint64_t until = monotonic_ns() + 100'000'000;
   while (monotonic_ns() < until) step();
 }

@@ -1,6 +1,6 @@
-// UCX active messages with nothing around them: the reference that our own path is measured against. One worker, shared
-// memory with peer failure detection, one thread that progresses, arms and sleeps on the worker's descriptor.
-// A failing UCX call ends the process: this is a measuring tool.
+// UCX active messages with nothing around them: the reference that our own path is measured against. One
+// worker, shared memory with peer failure detection, one thread that progresses, arms and sleeps on the
+// worker's descriptor. A failing UCX call ends the process: this is a measuring tool.
 #pragma once
 
 #include <ucp/api/ucp.h>
@@ -34,8 +34,8 @@ class RawUcx {
   void wait();
 
  private:
-  static ucs_status_t on_am(void* self, const void* header, std::size_t header_bytes, void* data, std::size_t bytes,
-                            const ucp_am_recv_param_t* params);
+  static ucs_status_t on_am(void* self, const void* header, std::size_t header_bytes, void* data,
+                            std::size_t bytes, const ucp_am_recv_param_t* params);
   static void on_connection(ucp_conn_request_h request, void* self);
   bool step();
 

@@ -1,5 +1,5 @@
-// Memory and wake-ups shared by the processes of one measurement. All wait in the kernel, so that a waiting process takes
-// no time from the ones that are measured.
+// Memory and wake-ups shared by the processes of one measurement. All wait in the kernel, so that a waiting
+// process takes no time from the ones that are measured.
 #pragma once
 
 #include <fcntl.h>

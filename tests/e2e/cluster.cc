@@ -1,15 +1,12 @@
 #include "tests/e2e/cluster.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
-#include <random>
 #include <sstream>
 #include <thread>
 
@@ -18,22 +15,6 @@
 
 namespace sidecar::e2e {
 namespace {
-
-// Below the range that the kernel gives to outgoing connections, and nobody listens there now.
-int free_port() {
-  static std::mt19937 random(std::random_device{}());
-  for (;;) {
-    const int port = std::uniform_int_distribution<int>(15000, 32000)(random);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const bool free = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-    close(fd);
-    if (free) return port;
-  }
-}
 
 std::string field_of(const std::string& line, const std::string& name) {
   std::istringstream words(line);
@@ -65,7 +46,7 @@ Cluster::Cluster(ClusterOptions options) : options_(std::move(options)) {
   directory_ = path;
   sidecards_.resize(options_.nodes.size());
   for (std::size_t r = 0; r < sidecards_.size(); ++r) {
-    sidecards_[r].grpc = "127.0.0.1:" + std::to_string(free_port());
+    sidecards_[r].grpc = "127.0.0.1:" + std::to_string(sidecards_[r].port.number());
     peers_ += (r == 0 ? "" : ",") + std::to_string(r) + "=" + sidecards_[r].grpc;
   }
   for (std::size_t r = 0; r < sidecards_.size(); ++r) start(static_cast<Rank>(r));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/sidecar.pb.h"
+#include "perf/port.h"
 #include "perf/process.h"
 #include "sidecar/client.h"
 
@@ -52,6 +53,7 @@ class Cluster {
 
  private:
   struct Sidecard {
+    perf::ReservedPort port;
     perf::Process process;
     std::string grpc;
     std::string data;
