@@ -82,7 +82,7 @@ Status Tickets::redeem(const Hello& hello, TimeNs now) {
   });
   if (it == peers_.end())
     return fail(Errc::kUnauthorized, "the peer's ticket is unknown or was used", hello.rank);
-  const Peer found = *it;
+  const Peer found = std::move(*it);
   peers_.erase(it);
   if (found.expires <= now) return fail(Errc::kUnauthorized, "the peer's ticket has expired", hello.rank);
   if (found.rank != hello.rank) return fail(Errc::kUnauthorized, "the ticket is another rank's", hello.rank);

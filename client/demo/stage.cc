@@ -92,7 +92,8 @@ Stage::~Stage() {
     over_ = true;
     kill_children();
   }
-  pthread_kill(watcher_.native_handle(), SIGTERM);
+  pthread_kill(watcher_.native_handle(),
+               SIGTERM);  // it waits for it: NOLINT(bugprone-bad-signal-to-kill-thread)
   watcher_.join();
   wait_for_guard();
 }

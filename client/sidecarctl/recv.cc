@@ -68,7 +68,7 @@ Expected<void> Assembly::extend(const View& view) {
 }
 
 Expected<void> Assembly::add(const View& view) {
-  const Expected<void> fits = started_ ? extend(view) : start(view);
+  Expected<void> fits = started_ ? extend(view) : start(view);
   if (!fits) return fits;
   if (only_described()) return {};
   if (keeps_views()) {

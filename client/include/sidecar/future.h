@@ -67,7 +67,7 @@ class State final : public StateBase {
       ready_.store(true, std::memory_order_release);
       changed_.notify_all();
     }
-    if (then) then(std::move(value));
+    if (then) then(std::move(value));  // NOLINT(bugprone-use-after-move): moved from only without a callback
   }
 
   void then(std::function<void(Expected<T>)> callback) {
