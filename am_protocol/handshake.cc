@@ -214,8 +214,8 @@ void UcxTransportImpl::on_hello_ack(Link& link, Endpoint& endpoint, const HelloA
   if (endpoint.bulk) link.bulk_usable = true;
   if (link.bulk == nullptr || (link.bulk->greeted && link.control->greeted)) deadlines_.cancel(link.timer);
   if (link.state != Link::State::kConnecting) return;  // the second endpoint's greeting
-  const HelloAck copy =
-      answer;  // the engine may come back to us NOLINT(performance-unnecessary-copy-initialization)
+  // A copy, since the engine may come back to us. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
+  const HelloAck copy = answer;
   const Handle id = links_.handle_of(&link);
   link_is_up(link);
   events_->on_link_up(id, copy);
