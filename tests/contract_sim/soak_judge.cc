@@ -232,19 +232,7 @@ void Soak::mark_done_everywhere() {
       for (ChunkIndex chunk = 0; chunk < datum.num_chunks; ++chunk) client->mark_done(datum.id, chunk);
     }
   }
-}
-
 void Soak::expect_nothing_left() {
-  if (getenv("DBG"))
-    for (Rank rank = 0; rank < ranks_; ++rank) {
-      for (auto& c : world_.sidecar(rank)->engine().chunks(0, 1000))
-        printf("rank %d %s/%u %s holders %u\n", rank, c.id.c_str(), c.chunk, c.state.c_str(), c.holders);
-      for (auto* c : clients_)
-        if (c->alive() && c->rank() == rank)
-          for (auto& [v, view] : c->views())
-            printf("  client %ld view %lx of %s count %u\n", c->pid(), v, name_of(view.name).c_str(),
-                   view.count);
-    }
   for (SimClient* client : clients_) {
     if (!client->alive()) continue;
     EXPECT_EQ(client->open_requests(), 0u) << client->name() << ": calls that never ended";
