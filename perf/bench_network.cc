@@ -116,7 +116,8 @@ void wait_until_listening(std::uint16_t port, Process& process) {
 
 // MiB/s.
 double perftest(Size size, std::uint32_t count) {
-  const std::uint16_t port = free_ports(1).front();
+  const ReservedPort reserved;
+  const std::uint16_t port = reserved.number();
   const std::vector<std::string> test{"/usr/bin/ucx_perftest", "-t", "ucp_am_bw", "-s", std::to_string(size.bytes), "-n",
                                       std::to_string(count), "-w", std::to_string(2 * size.under_way), "-O",
                                       std::to_string(size.under_way), "-p", std::to_string(port), "-f", "-v"};
