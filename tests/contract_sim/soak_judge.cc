@@ -232,6 +232,8 @@ void Soak::mark_done_everywhere() {
       for (ChunkIndex chunk = 0; chunk < datum.num_chunks; ++chunk) client->mark_done(datum.id, chunk);
     }
   }
+}
+
 void Soak::expect_nothing_left() {
   for (SimClient* client : clients_) {
     if (!client->alive()) continue;
