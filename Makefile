@@ -13,7 +13,7 @@ export CCACHE_NOHASHDIR ?= 1
 
 T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
-CTEST := ctest --output-on-failure --no-tests=error -j2
+CTEST := ctest --output-on-failure --no-tests=error -j2 $(CTEST_FLAGS)
 
 PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 \
   libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \
