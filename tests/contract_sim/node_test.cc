@@ -122,6 +122,27 @@ TEST_F(Rule03MarkDoneAndViews, MarkDoneForfeitsTheCallersOwnViews) {
   EXPECT_EQ(sidecar(1).stats().receive.runs, 0u);
 }
 
+TEST_F(Rule03MarkDoneAndViews, ASecondMarkDoneForfeitsItsCallersViewsToo) {
+  add(0, "a");
+  add(1, "b");
+  SimClient& producer = client(0);
+  SimClient& first = client(1);
+  SimClient& second = client(1);
+  for (const bool whole : {false, true}) {  // is the datum over with the first mark_done?
+    const std::string id = whole ? "whole" : "part";
+    EXPECT_THAT(send(producer, {.id = id, .num_chunks = whole ? 1u : 2u, .bytes = 5'000, .to = each({1})}),
+                IsOk());
+    recv(first, id);
+    recv(second, id);
+    EXPECT_THAT(done(first, id), IsOk());
+    EXPECT_EQ(sidecar(1).stats().receive.runs, 1u);
+    EXPECT_THAT(done(second, id), IsOk());
+    EXPECT_EQ(sidecar(1).stats().receive.runs, 0u);
+    EXPECT_EQ(sidecar(1).stats().views, 0u);
+  }
+  leaves_data(1);
+}
+
 TEST_F(Rule03MarkDoneAndViews, EveryReplyCountsAsOneView) {
   add(0, "a");
   add(1, "b");

@@ -72,6 +72,7 @@ class SimTransport final : public Transport {
   [[nodiscard]] std::uint64_t eager_held_max() const { return eager_held_max_; }
   // Counted by kind of message, as numbered in Message.
   [[nodiscard]] std::uint64_t sent(std::size_t kind) const { return sent_[kind]; }
+  [[nodiscard]] std::uint64_t rendezvous_sent() const { return rendezvous_sent_; }
   [[nodiscard]] std::uint64_t links_made() const { return links_made_; }
 
  private:
@@ -106,6 +107,7 @@ class SimTransport final : public Transport {
   std::size_t incoming_open_ = 0;
   std::uint64_t eager_held_max_ = 0;
   std::uint64_t links_made_ = 0;
+  std::uint64_t rendezvous_sent_ = 0;
   std::array<std::uint64_t, std::variant_size_v<Message>> sent_{};
 };
 

@@ -58,6 +58,7 @@ LinkId SimTransport::connect(const ConnectOptions& options, const Hello& hello) 
 
 void SimTransport::send(LinkId id, const Message& message, ConstBytes payload, bool rendezvous, Token token) {
   ++sent_[message.index()];
+  if (rendezvous) ++rendezvous_sent_;
   if (!process_.alive()) return;
   EXPECT_FALSE(rendezvous && payload.empty()) << "a rendezvous of no bytes";
   EXPECT_FALSE(!rendezvous && payload.size() > kEagerBytesMax)
