@@ -12,19 +12,10 @@ namespace {
 constexpr flatbuffers::uoffset_t kDepthMax = 8;
 constexpr flatbuffers::uoffset_t kTablesMax = 16;
 
-// A value that was default-initialised: emplace<T>() would zero all of T first, and a Send is 3 KiB.
-template <class T>
-struct Fresh {
-  operator T() const {  // NOLINT(google-explicit-constructor): std::variant converts it
-    T fresh;
-    return fresh;
-  }
-};
-
 template <class T>
 T& in_place(Message& out) {
   if (T* same = std::get_if<T>(&out)) return *same;
-  return out.emplace<T>(Fresh<T>{});
+  return renew<T>(out);
 }
 
 // Nothing of the header can be told.

@@ -49,7 +49,7 @@ SendOp* UcxTransportImpl::make_send(const Message& message, Token token) {
   return op;
 }
 
-// The three ways that a send can begin: done, failed, under way.
+// The three ways that a send can begin: done, failed, under way. When it is done and nobody wants to know, it is over.
 void UcxTransportImpl::issue(SendOp* op, Endpoint& endpoint, ConstBytes payload, bool rendezvous) {
   const std::byte* const header =
       op->long_header != nullptr ? op->long_header->bytes.data() : op->short_header.data();
@@ -59,9 +59,13 @@ void UcxTransportImpl::issue(SendOp* op, Endpoint& endpoint, ConstBytes payload,
   param.flags = UCP_AM_SEND_FLAG_REPLY | (rendezvous ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER);
   param.cb.send = on_send_done;
   param.user_data = op;
+  endpoint.plane->touch();
   const ucs_status_ptr_t request =
       ucp_am_send_nbx(endpoint.ucp, kAmId, header, op->header_bytes, payload.data(), payload.size(), &param);
-  if (request == nullptr) {
+  if (request == nullptr && op->token == 0) {
+    detach(op);
+    release(op);
+  } else if (request == nullptr) {
     complete(op, UCS_OK);
   } else if (UCS_PTR_IS_ERR(request)) {
     complete(op, UCS_PTR_STATUS(request));
@@ -74,12 +78,16 @@ void UcxTransportImpl::on_send_done(void* request, ucs_status_t status, void* ar
   op->owner->complete(op, status);
 }
 
-void UcxTransportImpl::complete(SendOp* op, ucs_status_t status) {
+void UcxTransportImpl::detach(SendOp* op) {
   if (orphans_.contains(op)) {
     orphans_.remove(op);
   } else if (op->under_way.linked()) {
     links_.find(op->link)->sends.remove(op);
   }
+}
+
+void UcxTransportImpl::complete(SendOp* op, ucs_status_t status) {
+  detach(op);
   op->status = status;
   sent_.push(op);
 }

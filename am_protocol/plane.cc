@@ -95,7 +95,10 @@ Status Plane::accept(ucp_conn_request_h request, Endpoint* endpoint) {
   return open_endpoint(params, endpoint, "cannot accept a connection");
 }
 
-void Plane::reject(ucp_conn_request_h request) { ucp_listener_reject(ucx_.listener.get(), request); }
+void Plane::reject(ucp_conn_request_h request) {
+  touch();
+  ucp_listener_reject(ucx_.listener.get(), request);
+}
 
 // UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an
 // event must not outlive its descriptor: it would hit whichever new connection gets the number, and UCX 1.13
@@ -125,7 +128,7 @@ void Plane::drain() {
 
 bool Plane::progress(int budget) {
   bool worked = false;
-  if (inbox.empty()) {
+  if (inbox.empty() && !resting_) {
     inbox.reset();
     CHECK(!in_progress_);
     in_progress_ = true;
@@ -138,7 +141,8 @@ bool Plane::progress(int budget) {
 // UCX_ERR_BUSY is normal: about every second attempt on shared memory. The loop just progresses again.
 bool Plane::arm() {
   if (!inbox.empty() || owner_.has_work()) return false;
-  return ucp_worker_arm(worker()) == UCS_OK;
+  if (!resting_) resting_ = ucp_worker_arm(worker()) == UCS_OK;
+  return resting_;
 }
 
 Plane::~Plane() { reject_requests(); }

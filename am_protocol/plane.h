@@ -53,6 +53,7 @@ class Plane final : public EventSource {
   int fd() override { return fd_; }
   bool progress(int budget) override;
   bool arm() override;
+  void wake() override { touch(); }
 
   // Progress without acting on anything.
   void drain();
@@ -63,7 +64,12 @@ class Plane final : public EventSource {
 
   [[nodiscard]] PlaneKind kind() const { return kind_; }
   [[nodiscard]] bool local() const { return kind_ == PlaneKind::kLocal; }
-  [[nodiscard]] ucp_worker_h worker() const { return ucx_.worker.get(); }
+  // Something is done with the worker, or with an endpoint on it: it wants progress afterwards.
+  void touch() { resting_ = false; }
+  [[nodiscard]] ucp_worker_h worker() {
+    touch();
+    return ucx_.worker.get();
+  }
   [[nodiscard]] bool listening() const { return ucx_.listener != nullptr; }
   [[nodiscard]] Name address() const { return listening() ? format_address(address_) : Name(); }
   [[nodiscard]] const std::string& settings() const { return settings_; }
@@ -99,6 +105,9 @@ class Plane final : public EventSource {
   std::string settings_;
   sockaddr_storage address_{};  // where it listens
   bool in_progress_ = false;
+  // Armed, and neither used nor readable since. UCX cannot tell the difference to a process that sleeps all that time:
+  // progress would find nothing, and arming again nothing new.
+  bool resting_ = false;
 };
 
 }  // namespace sidecar

@@ -104,6 +104,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   // outbound.cc
   SendOp* make_send(const Message& message, Token token);
   void issue(SendOp* op, Endpoint& endpoint, ConstBytes payload, bool rendezvous);
+  void detach(SendOp* op);
   void complete(SendOp* op, ucs_status_t status);
   bool take_sent();
   void orphan(Link& link);

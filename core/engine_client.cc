@@ -112,7 +112,7 @@ void Engine::on_allocate(Client& client, const Allocate& allocate) {
 void Engine::answer_allocation(Allocation& allocation) {
   timers_.cancel(allocation.timer);
   clients_.index(&allocation);
-  Reply& reply = scratch_.emplace<Reply>();
+  Reply& reply = renew<Reply>(scratch_);
   reply.request = allocation.request;
   reply.where = Where::kArena;
   reply.arena = options_.arena_info;

@@ -59,7 +59,7 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
   }
   peer.bytes_sent += meta.bytes;
   counters_.bytes_sent += meta.bytes;
-  Chunk& chunk = scratch_.emplace<Chunk>();
+  Chunk& chunk = renew<Chunk>(scratch_);
   chunk.transfer = transfer;
   chunk.meta = meta;
   if (meta.bytes <= kInlineBytesMax) {

@@ -63,7 +63,7 @@ void Engine::ack(Peer& peer, LinkId id, Sequence sequence, const Error& result) 
   Link* const link = find_link(id);
   if (link == nullptr) return;  // it will send again, and then get this answer
   link->reported = link->consumed;
-  Ack& message = scratch_.emplace<Ack>();
+  Ack& message = renew<Ack>(scratch_);
   message.sequence = sequence;
   message.code = result.code;
   message.text = error_text(result);

@@ -11,7 +11,7 @@ namespace sidecar {
 
 void Engine::answer(const Client& client, RequestId request, const Error& error) {
   if (!client.connected) return;
-  Reply& reply = scratch_.emplace<Reply>();
+  Reply& reply = renew<Reply>(scratch_);
   reply.request = request;
   reply.code = error.code;
   reply.rank = error.rank;
@@ -23,7 +23,7 @@ void Engine::answer(const Client& client, RequestId request, const Error& error)
 void Engine::answer_end(const Client& client, RequestId request, const DataId& id, ChunkIndex chunk,
                         ChunkIndex num_chunks) {
   if (!client.connected) return;
-  Reply& reply = scratch_.emplace<Reply>();
+  Reply& reply = renew<Reply>(scratch_);
   reply.request = request;
   reply.code = Errc::kEndOfStream;
   reply.meta.id = id;
@@ -34,7 +34,7 @@ void Engine::answer_end(const Client& client, RequestId request, const DataId& i
 }
 
 void Engine::answer_chunk(Client& client, RequestId request, ChunkEntry& entry, bool by_value) {
-  Reply& reply = scratch_.emplace<Reply>();
+  Reply& reply = renew<Reply>(scratch_);
   const Datum& datum = *entry.datum;
   reply.request = request;
   reply.meta.id = datum.id;

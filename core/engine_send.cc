@@ -137,7 +137,7 @@ bool Engine::bring_in(Outgoing& outgoing, const std::byte* inline_data) {
 void Engine::captured(Outgoing& outgoing) {
   outgoing.state = OutgoingState::kDelivering;
   if (outgoing.source == Source::kPayload && !outgoing.end_of_stream && outgoing.client != nullptr) {
-    Reply& reply = scratch_.emplace<Reply>();
+    Reply& reply = renew<Reply>(scratch_);
     reply.request = outgoing.request;
     reply.stage = Stage::kCaptured;
     send_plain(outgoing.client->link, scratch_);
@@ -193,7 +193,7 @@ void Engine::finish_if_over(Outgoing& outgoing) {
 // The final answer to the client, which is then told nothing more. `error`: something over and above what
 // destinations said; those that are not over count as failed with it.
 void Engine::answer_outgoing(Outgoing& outgoing, const Error* error) {
-  Reply& reply = scratch_.emplace<Reply>();
+  Reply& reply = renew<Reply>(scratch_);
   reply.request = outgoing.request;
   reply.code = error != nullptr ? error->code : outgoing.failed_code;
   reply.rank = outgoing.failed_rank;

@@ -18,6 +18,7 @@ namespace {
 constexpr int kBusyPassesMax = 16;  // passes with work before other descriptors get their turn
 constexpr int kSpinPassesMax =
     64;  // the same for passes without work: an empty poll costs about as much as these
+constexpr int kUnpolledMax = 16;  // run_once: steps in a row that leave the poll out
 constexpr std::array<const char*, 3> kPolicyNames{"event", "adaptive", "busy"};
 
 }  // namespace
@@ -70,6 +71,9 @@ class Loop::Impl {
 
   void step();
   bool pass();
+  void wake_sources() {
+    for (const Source& s : sources_) s.source->wake();
+  }
   bool arm();
   void set_timer(TimeNs deadline);
   void set_idle(bool on);
@@ -89,7 +93,9 @@ class Loop::Impl {
   bool dirty_ = true;
   bool in_sources_ = false;
   bool idle_on_ = false;
-  bool once_ = false;  // run_once: the caller wants to look after each step that did something
+  bool once_ = false;     // run_once: the caller wants to look after each step that did something
+  bool stepped_ = false;  // run_once: the step before the poll is over already
+  int unpolled_ = 0;
   TimeNs last_work_ns_ = 0;
   TimeNs armed_deadline_ = kNever;  // what timer_ is set to
 
@@ -102,8 +108,11 @@ Loop::Impl::Impl(LoopOptions o) : options(o) {
   CHECK(prepare_.open(this, [this](uv_prepare_t* h) { return uv_prepare_init(&uv, h); }) == 0);
   CHECK(idle_.open(this, [this](uv_idle_t* h) { return uv_idle_init(&uv, h); }) == 0);
   CHECK(timer_.open(this, [this](uv_timer_t* h) { return uv_timer_init(&uv, h); }) == 0);
-  CHECK(uv_prepare_start(prepare_.get(),
-                         [](uv_prepare_t* h) noexcept { static_cast<Impl*>(h->data)->step(); }) == 0);
+  const auto prepare = [](uv_prepare_t* h) noexcept {
+    auto* const self = static_cast<Impl*>(h->data);
+    if (!std::exchange(self->stepped_, false) || self->dirty_) self->step();
+  };
+  CHECK(uv_prepare_start(prepare_.get(), prepare) == 0);
 }
 
 Loop::Impl::~Impl() {
@@ -124,6 +133,13 @@ void Loop::Impl::run(uv_run_mode mode) {
   once_ = mode != UV_RUN_DEFAULT;
   step_end_ns_ = 0;  // the time since the last run is the caller's, not ours
   woke_ns_ = 0;
+  if (once_) {
+    wake_sources();  // the caller may have slept on backend_fd()
+    step();
+    if (idle_on_ && ++unpolled_ < kUnpolledMax) return;
+    unpolled_ = 0;
+  }
+  stepped_ = once_;
   uv_run(&uv, mode);
   end_busy();
 }
@@ -152,6 +168,7 @@ void Loop::Impl::step() {
                       (options.policy == PollPolicy::kAdaptive &&
                        now_ns() - last_work_ns_ < options.spin_ns && !sources_.empty());
     if (spin) {
+      if (spun == 0) wake_sources();  // spinning is to look at everything, not only at what is readable
       if (++spun < kSpinPassesMax) continue;
       set_idle(true);
       break;
@@ -241,10 +258,14 @@ void Loop::Impl::add_source(EventSource* source) {
   CHECK(!in_sources_);
   UvHandle<uv_poll_t> poll;
   CHECK(poll.open(this, [&](uv_poll_t* h) { return uv_poll_init(&uv, h, source->fd()); }) == 0);
-  // Nothing to do when it is readable: the next step asks every source.
+  // Nothing else to do when it is readable: the next step asks every source.
   const auto readable = [](uv_poll_t* h, int status, int) noexcept {
     CHECK(status == 0);  // uv has given up on the descriptor: nothing would ever wake us again
-    static_cast<Impl*>(h->data)->touch();
+    auto* const self = static_cast<Impl*>(h->data);
+    self->touch();
+    for (const Source& s : self->sources_) {
+      if (s.poll.get() == h) s.source->wake();
+    }
   };
   CHECK(uv_poll_start(poll.get(), UV_READABLE, readable) == 0);
   sources_.push_back({source, std::move(poll)});

@@ -148,8 +148,8 @@ struct Reply {
   Text text;
   // Send to several groups: which leaders failed and why; the others have the data.
   std::uint16_t failures = 0;
-  std::array<Rank, kDestinationsMax> failed_rank{};
-  std::array<Errc, kDestinationsMax> failed_code{};
+  std::array<Rank, kDestinationsMax> failed_rank;
+  std::array<Errc, kDestinationsMax> failed_code;
   // Recv: what and where. Allocate: where (kArena), no meta.
   Where where = Where::kNothing;
   ChunkMeta meta;
@@ -216,5 +216,17 @@ struct Withdraw {
 using Message =
     std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release, MarkDone,
                  CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw>;
+
+// A new T in `message`, as `T t;` makes one: emplace<T>() would zero all of it first, and a Reply is 4 KiB.
+template <class T>
+T& renew(Message& message) {
+  struct Fresh {
+    operator T() const {  // NOLINT(google-explicit-constructor): std::variant converts it
+      T fresh;
+      return fresh;
+    }
+  };
+  return message.emplace<T>(Fresh{});
+}
 
 }  // namespace sidecar
