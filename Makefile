@@ -45,16 +45,18 @@ $$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-rec
 endef
 
 build: deps ## the programs, in build/bin
-	$(call say,release build (the first time about 8 minutes on 2 cores; then seconds))
-	@[ -f build/build.ninja ] || cmake --preset release --log-level=WARNING
-	@cmake --build build -j $(JOBS)
+	$(call say,the programs (the first time about 3 minutes on 2 cores; then seconds))
+	@[ -f build/build.ninja ] || cmake --preset release --log-level=WARNING > /dev/null
+	@cmake --build build -j $(JOBS) --target programs
 
 demo: build ## four sidecars as two nodes on this machine move real data (under a minute)
 	$(call say,two nodes of two sidecars each; ends by itself in under a minute)
 	@build/bin/sidecar-demo
 
-test: build ## every test (about 5 minutes on 2 cores)
-	$(call say,every test; about 5 minutes on 2 cores)
+test: build ## every test (the first time about 8 minutes on 2 cores, then 3)
+	$(call say,the tests (the first time about 5 minutes on 2 cores; then seconds))
+	@cmake --build build -j $(JOBS)
+	$(call say,every test; about 3 minutes on 2 cores)
 	@$(CTEST) --test-dir build
 
 skipped: ## why tests of the last `make test` were skipped

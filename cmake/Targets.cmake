@@ -8,6 +8,9 @@ function(sidecar_library name)
   target_link_libraries(${name} PUBLIC ${arg_LIBS})
 endfunction()
 
+# Everything in build/bin, without the tests: what `make build` makes.
+add_custom_target(programs)
+
 # sidecar_program(NAME SOURCES ... LIBS ...): a shipped program in build/bin, running on mimalloc.
 function(sidecar_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
@@ -15,6 +18,7 @@ function(sidecar_program name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
   sidecar_use_mimalloc(${name})
+  add_dependencies(programs ${name})
 endfunction()
 
 # The override works only when the library is linked although nothing refers to it. As one linker item,
