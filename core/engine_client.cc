@@ -53,7 +53,10 @@ void Engine::on_client_message(Link& link, const Message& message, const Incomin
     on_send(link, *send, incoming);
     return;
   }
-  CHECK(!incoming.present());  // the decoder lets no other client message carry a payload
+  if (incoming.present()) {  // well formed, but a sidecar's to say: Chunk, Reply
+    discard(link.id, incoming);
+    return protocol_error(link, "a payload with a message that carries none");
+  }
   if (const auto* recv = std::get_if<Recv>(&message))
     on_recv(client, *recv);
   else if (const auto* done = std::get_if<MarkDone>(&message))

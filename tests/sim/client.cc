@@ -93,6 +93,13 @@ RequestId SimClient::raw(const Message& message, RequestId request) {
   return request;
 }
 
+void SimClient::raw_payload(const Message& message, std::uint64_t bytes) {
+  const Token token = ++last_token_;
+  Payload& payload = sending_[token];
+  payload.bytes.resize(bytes);
+  transport().send(link_, message, payload.bytes, false, token);
+}
+
 RequestId SimClient::send(const SendSpec& spec) {
   const ChunkName name{spec.id, spec.chunk};
   const RequestId request = open(&name);

@@ -91,6 +91,7 @@ class SimClient final : public SimProcess, public Events {
   void release_all_views();
   void release_slot(std::uint64_t offset);
   RequestId raw(const Message& message, RequestId request);  // as it is; for what a good client never sends
+  void raw_payload(const Message& message, std::uint64_t bytes);  // the same, with an eager payload
 
   [[nodiscard]] const Outcome& outcome(RequestId request) const { return outcomes_.at(request); }
   [[nodiscard]] bool over(RequestId request) const { return outcomes_.at(request).is_final; }
