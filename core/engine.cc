@@ -106,6 +106,13 @@ void Engine::on_message(LinkId id, const Message& message, const Incoming& incom
     if (incoming.present()) transport_.discard(incoming);
     return;
   }
+  if (incoming.present() && !incoming.rendezvous) {
+    link->arrived += incoming.bytes;
+    if (link->arrived - link->consumed > kEagerWindowBytes) {
+      discard(id, incoming);
+      return protocol_error(*link, "more eager bytes than the credit allows");
+    }
+  }
   if (link->kind == Link::Kind::kClient) {
     on_client_message(*link, message, incoming);
   } else {

@@ -59,7 +59,8 @@ struct Link {
   Peer* peer = nullptr;
   InstanceId instance = 0;  // of the other side
   TimeNs heard = 0;
-  std::uint64_t consumed = 0;  // eager payload bytes received and taken
+  std::uint64_t arrived = 0;   // eager payload bytes received,
+  std::uint64_t consumed = 0;  // of these, taken
   std::uint64_t reported = 0;  // of these, told to the other side
 };
 

@@ -39,5 +39,30 @@ TEST_F(Hostile, AClientThatSendsAPeersMessageWithAPayloadIsCutOff) {
       << "nobody else suffers";
 }
 
+TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {
+  const std::uint64_t all = allocate(*producer_, 512 * kKiB);  // what comes now has to wait
+  SimClient& bad = client(0);
+  const auto send_one = [&](std::uint64_t request) {
+    Send message{};
+    message.request = request;
+    message.meta.id.assign("x" + std::to_string(request));
+    message.meta.num_chunks = 1;
+    message.meta.bytes = kEagerBytesMax;
+    message.meta.shape.dims = 1;
+    message.meta.shape.extent[0] = kEagerBytesMax;
+    message.source = Source::kPayload;
+    message.destinations = destinations(each({1}));
+    bad.raw_payload(message, kEagerBytesMax);
+    settle();
+  };
+  constexpr std::uint64_t kAllowed = kEagerWindowBytes / kEagerBytesMax;
+  for (std::uint64_t i = 0; i < kAllowed; ++i) send_one(i);
+  EXPECT_TRUE(bad.connected());
+  EXPECT_NONFATAL_FAILURE(send_one(kAllowed), "more eager bytes than the credits allow");  // says the network
+  EXPECT_FALSE(bad.connected());
+  EXPECT_EQ(sidecar(0).stats().waiting_sends, 0u);
+  producer_->release_slot(all);
+}
+
 }  // namespace
 }  // namespace sidecar::sim
