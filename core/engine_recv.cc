@@ -146,6 +146,7 @@ void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
   if (entry->state == ChunkState::kParked && store_.parked().contains(entry)) {
     // Somebody waits for it now: it goes first, and may use the reserve.
     store_.parked().remove(entry);
+    receive_room_changed_ = true;  // who stood behind it may fit
     if (!store_.parked_wanted().empty() || !start_receive(*entry)) store_.parked_wanted().push_back(entry);
   } else if (entry->state == ChunkState::kAbsent) {
     // It may be among those we refused for lack of room: as a wanted one it would be let in now.
@@ -221,6 +222,7 @@ void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {
     case ChunkState::kAbsent: store_.erase(entry); return;
     case ChunkState::kParked: {
       store_.unpark(entry);
+      receive_room_changed_ = true;  // who stood behind it may fit
       discard(entry->link, std::exchange(entry->incoming, {}));
       datum.arrived.add(chunk);
       settle_arrival(*entry, kNoError);
