@@ -148,6 +148,7 @@ class Engine final : public Events {
   void on_recv(Client& client, const Recv& recv);
   void wait_for(Client& client, const Recv& recv, Datum& datum);
   void remove_waiter(Waiter& waiter);
+  void drop_waiter(Waiter& waiter);
   void end_waiter(Waiter& waiter, const Error& error);
   void end_waiters(ChunkEntry& entry, const Error& error);
   void on_mark_done(Client& client, const MarkDone& done);

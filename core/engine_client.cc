@@ -196,10 +196,8 @@ void Engine::client_gone(Client& client, bool proven) {
   client.connected = false;
   client.gone = true;
   while (Waiter* waiter = client.waiters.front()) {
-    ChunkEntry* const entry = waiter->entry;
-    Datum* const datum = entry->datum;
-    remove_waiter(*waiter);
-    if (entry->state == ChunkState::kAbsent && entry->waiters.empty()) store_.erase(entry);
+    Datum* const datum = waiter->entry->datum;
+    drop_waiter(*waiter);
     tidy(datum);
   }
   while (Outgoing* sending = client.sends.front()) {

@@ -161,12 +161,24 @@ void Engine::remove_waiter(Waiter& waiter) {
   store_.waiters().release(&waiter);
 }
 
-// Ends one wait; the caller tidies the datum.
-void Engine::end_waiter(Waiter& waiter, const Error& error) {
+// Ends one wait without a word; the caller tidies the datum.
+void Engine::drop_waiter(Waiter& waiter) {
   ChunkEntry* const entry = waiter.entry;
-  answer(*waiter.client, waiter.request, error);
   remove_waiter(waiter);
-  if (entry->state == ChunkState::kAbsent && entry->waiters.empty()) store_.erase(entry);
+  if (!entry->waiters.empty()) return;
+  if (entry->state == ChunkState::kAbsent) {
+    store_.erase(entry);
+  } else if (store_.parked_wanted().contains(entry)) {
+    // Without the reserve it may not fit for long, and must not be in the way of those that are wanted.
+    store_.parked_wanted().remove(entry);
+    store_.parked().push_front(entry);
+    receive_room_changed_ = true;
+  }
+}
+
+void Engine::end_waiter(Waiter& waiter, const Error& error) {
+  answer(*waiter.client, waiter.request, error);
+  drop_waiter(waiter);
 }
 
 void Engine::end_waiters(ChunkEntry& entry, const Error& error) {

@@ -63,5 +63,29 @@ TEST_F(Room, WhoWasRefusedComesBackWhenAChunkIsMarkedDoneInTheLine) {
   EXPECT_THAT(wait(*producer_, refused, kSecond), IsOk());
 }
 
+TEST_F(Room, AChunkThatNobodyWaitsForAnyMoreKeepsNobodyFromTheReserve) {
+  hold(kReceiveRegion);
+  for (const int way : {0, 1, 2}) {  // how the wait ends: deadline, cancel, death
+    const std::string round = std::to_string(way);
+    SimClient& fickle = client(1);
+    // Most of the reserve is taken, so that the next one that is wanted stands in line.
+    const RequestId in_reserve = consumer_->recv("a" + round);
+    start("a" + round, 40 * kKiB);
+    EXPECT_THAT(wait(*consumer_, in_reserve, kSecond), IsOk());
+    start("b" + round, 40 * kKiB);
+    const RequestId gives_up = fickle.recv("b" + round, 0, way == 0 ? 100 * kMillisecond : kNever);
+    settle();
+    if (way == 1) fickle.cancel(gives_up);
+    if (way == 2) world_.kill(fickle);
+    world_.run_for(kSecond);
+    const RequestId waiting = consumer_->recv("c" + round);
+    start("c" + round, 16 * kKiB);
+    EXPECT_THAT(wait(*consumer_, waiting, kSecond), IsOk()) << "way " << way;
+    for (const char* id : {"a", "b", "c"}) EXPECT_THAT(done(*consumer_, id + round), IsOk());
+    settle();
+    EXPECT_EQ(sidecar(1).stats().reserve.runs, 0u);
+  }
+}
+
 }  // namespace
 }  // namespace sidecar::sim
