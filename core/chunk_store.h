@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "core/flat_index.h"
 #include "core/hash.h"
@@ -70,6 +71,7 @@ struct ChunkEntry {
   LinkId link;
   Sequence sequence = 0;
   Incoming incoming;
+  std::unique_ptr<std::byte[]> inline_copy;  // inline bytes while parked: pressure only
   List<Waiter, &Waiter::in_chunk> waiters;
   using GrantList = List<Grant, &Grant::in_chunk>;
   GrantList grants;

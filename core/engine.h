@@ -218,7 +218,7 @@ class Engine final : public Events {
   [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
   void turn_away(ChunkEntry& entry);
   void back_to_absent(ChunkEntry& entry);
-  bool start_receive(ChunkEntry& entry);
+  bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
   void on_chunk_ref(Link& link, const ChunkRef& ref);
   Slot* foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner);
   void chunk_ready(ChunkEntry& entry);

@@ -105,19 +105,17 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
     discard(id, incoming);
     return chunk_ready(entry);
   }
-  const bool wanted = !entry.waiters.empty();
-  if (!incoming.present()) {
-    entry.slot = memory_.take_receive(meta.bytes, unit, wanted);
-    if (entry.slot == nullptr) return turn_away(entry);
-    std::memcpy(entry.slot->data, chunk.inline_data.data(), meta.bytes);
-    counters_.bytes_received += meta.bytes;
-    return chunk_ready(entry);
-  }
   entry.incoming = incoming;
+  const std::byte* const inline_data = incoming.present() ? nullptr : chunk.inline_data.data();
+  const bool wanted = !entry.waiters.empty();
   const bool first_in_line = store_.parked_wanted().empty() && (wanted || store_.parked().empty());
-  if (first_in_line && start_receive(entry)) return;
+  if (first_in_line && start_receive(entry, inline_data)) return;
   if (!wanted && store_.parked_count() >= options_.parked_max) return turn_away(entry);
   ++counters_.parked;
+  if (inline_data != nullptr) {
+    entry.inline_copy = std::make_unique_for_overwrite<std::byte[]>(meta.bytes);
+    std::memcpy(entry.inline_copy.get(), inline_data, meta.bytes);
+  }
   entry.state = ChunkState::kParked;
   (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
 }
@@ -155,22 +153,30 @@ void Engine::turn_away(ChunkEntry& entry) {
 void Engine::back_to_absent(ChunkEntry& entry) {
   Datum* const datum = entry.datum;
   entry.state = ChunkState::kAbsent;
+  entry.inline_copy.reset();
   if (entry.waiters.empty()) store_.erase(&entry);
   tidy(datum);
 }
 
-bool Engine::start_receive(ChunkEntry& entry) {
+// Takes a slot and starts to fill it; inline bytes are there at once. False: no room now.
+bool Engine::start_receive(ChunkEntry& entry, const std::byte* inline_data) {
   ChunkMeta like;
   like.kind = entry.kind;
   like.unit_bytes = entry.unit_bytes;
   entry.slot = memory_.take_receive(entry.bytes, receive_unit(like), !entry.waiters.empty());
   if (entry.slot == nullptr) return false;
+  counters_.bytes_received += entry.bytes;
+  if (inline_data != nullptr) {
+    std::memcpy(entry.slot->data, inline_data, entry.bytes);
+    entry.inline_copy.reset();
+    chunk_ready(entry);
+    return true;
+  }
   entry.state = ChunkState::kReceiving;
   const Incoming incoming = std::exchange(entry.incoming, {});
   consume(entry.link, incoming);
   transport_.receive(incoming, {entry.slot->data, entry.bytes},
                      expect({.what = What::kChunkReceived, .entry = &entry}));
-  counters_.bytes_received += entry.bytes;
   return true;
 }
 
@@ -309,7 +315,7 @@ void Engine::pump_receive_room() {
   for (auto* list : {&store_.parked_wanted(), &store_.parked()}) {
     while (ChunkEntry* entry = list->front()) {
       list->remove(entry);
-      if (start_receive(*entry)) continue;
+      if (start_receive(*entry, entry->inline_copy.get())) continue;
       list->push_front(entry);
       break;
     }

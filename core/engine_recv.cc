@@ -147,7 +147,8 @@ void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
     // Somebody waits for it now: it goes first, and may use the reserve.
     store_.parked().remove(entry);
     receive_room_changed_ = true;  // who stood behind it may fit
-    if (!store_.parked_wanted().empty() || !start_receive(*entry)) store_.parked_wanted().push_back(entry);
+    if (!store_.parked_wanted().empty() || !start_receive(*entry, entry->inline_copy.get()))
+      store_.parked_wanted().push_back(entry);
   } else if (entry->state == ChunkState::kAbsent) {
     // It may be among those we refused for lack of room: as a wanted one it would be let in now.
     resume_refused();

@@ -134,7 +134,7 @@ void Engine::check_invariants() {
     for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
       owned += e->slot != nullptr ? 1 : 0;
       CHECK((e->state == ChunkState::kParked) == e->in_parked.linked());
-      CHECK((e->state == ChunkState::kParked) == e->incoming.present());
+      CHECK((e->state == ChunkState::kParked) == (e->incoming.present() || e->inline_copy != nullptr));
       CHECK(e->state != ChunkState::kAbsent || (!e->waiters.empty() && e->slot == nullptr));
       CHECK(e->state != ChunkState::kReady || e->waiters.empty());
       CHECK((e->source != nullptr) ==

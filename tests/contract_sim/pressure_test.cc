@@ -267,12 +267,13 @@ TEST_F(Rule10ReceiveQuota, WhatNobodyWaitsForDoesNotUseTheReserve) {
   for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
 }
 
-TEST_F(Rule10ReceiveQuota, SmallInlineArrivalsThatFindNoRoomComeLater) {
+TEST_F(Rule10ReceiveQuota, SmallInlineArrivalsThatFindNoRoomWaitForIt) {
   EXPECT_THAT(wait(*producer_, start("first", kReceiveRegion)), IsOk());
   const RequestId small =
       producer_->send({.id = "x", .bytes = 500, .to = each({1}), .kind = ChunkKind::kObject});
   expect_waits(*producer_, small);
-  EXPECT_EQ(sidecar(1).stats().counters.refusals, 1u);
+  EXPECT_EQ(sidecar(1).stats().parked_chunks, 1u);
+  EXPECT_EQ(sidecar(1).stats().counters.refusals, 0u);
   const RequestId waiting = consumer_->recv("x");
   EXPECT_THAT(wait(*consumer_, waiting, kSecond), IsOk()) << "wanted: it may use the reserve";
   EXPECT_THAT(wait(*producer_, small, kSecond), IsOk());
