@@ -260,6 +260,7 @@ class Engine final : public Events {
   TimeNs last_tick_ = 0;
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
+  std::size_t owed_resumes_ = 0;       // peers with owed_resume
   bool send_room_changed_ = false;     // somebody left the line for room
   bool receive_room_changed_ = false;  // somebody left the parked ones, or was refused for no lack of room
   bool draining_ = false;

@@ -213,7 +213,7 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   }
   if (loss != Loss::kSilent) drop_unlinks(peer);
   quarantine_lent(peer);
-  peer.owed_resume = false;
+  if (std::exchange(peer.owed_resume, false)) --owed_resumes_;
   peer.backoff = 0;
   peer.wanted_since = kNever;
   if (lost == 0) return;

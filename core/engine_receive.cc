@@ -74,7 +74,7 @@ void Engine::ack(Peer& peer, LinkId id, Sequence sequence, const Error& result) 
 void Engine::refuse(Peer& peer, LinkId link, Sequence sequence) {
   ++counters_.refusals;
   peer.window.forget(sequence);
-  peer.owed_resume = true;
+  if (!std::exchange(peer.owed_resume, true)) ++owed_resumes_;
   send_plain(link, Refuse{sequence});
 }
 
@@ -324,12 +324,14 @@ void Engine::pump_receive_room() {
   if (store_.parked_count() * 2 <= options_.parked_max) resume_refused();
 }
 
+// On each of a peer's links: the other side may have given up the older ones without our knowing yet.
 void Engine::resume_refused() {
+  if (owed_resumes_ == 0) return;
+  owed_resumes_ = 0;
   for (Link& link : links_) {
-    if (link.kind != Link::Kind::kPeerIn || !link.peer->owed_resume) continue;
-    link.peer->owed_resume = false;
-    report_credit(link, true);
+    if (link.kind == Link::Kind::kPeerIn && link.peer->owed_resume) report_credit(link, true);
   }
+  for (const auto& peer : peers_.all()) peer->owed_resume = false;
 }
 
 }  // namespace sidecar

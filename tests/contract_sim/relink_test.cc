@@ -1,0 +1,55 @@
+// A peer that has a new link while its old one still counts as up here, and a rank that comes back as another
+// process: what is said on the old link, and about the old process, must reach nobody else.
+#include "tests/sim/cluster.h"
+
+namespace sidecar::sim {
+namespace {
+
+class Relink : public Cluster {
+ protected:
+  void SetUp() override {
+    add(0, "a", 4 * kMiB);
+    add({.rank = 1, .node = "b", .adjust = [](EngineOptions& options) {
+           options.parked_max = 1;
+           options.ping_timeout = 60 * kSecond;  // the old link stays
+         }});
+    producer_ = &client(0);
+    consumer_ = &client(1);
+  }
+  RequestId start(const std::string& id, std::uint64_t bytes) {
+    const RequestId request =
+        producer_->send({.id = id, .bytes = bytes, .to = each({1}), .eager = bytes <= kEagerBytesMax});
+    settle();
+    return request;
+  }
+  // Rank 0 gives up its link and makes a new one; rank 1 does not learn of the end of the old one for a minute.
+  void relink() {
+    const std::uint64_t links = sidecar(0).transport().links_made();
+    world_.network().slow_bulk(sidecar(0), sidecar(1), 60 * kSecond);
+    start("straggler", 30'000);
+    world_.network().slow_bulk(sidecar(0), sidecar(1), 0);
+    world_.cut_off(sidecar(1), sidecar(0));
+    world_.run_until([&] { return world_.network().links_up(sidecar(0), sidecar(1)) == 0; }, 20 * kSecond);
+    world_.heal();
+    EXPECT_TRUE(world_.run_until([&] { return world_.network().links_up(sidecar(0), sidecar(1)) > 0; }));
+    EXPECT_GT(sidecar(0).transport().links_made(), links);
+    settle();
+  }
+  SimClient* producer_ = nullptr;
+  SimClient* consumer_ = nullptr;
+};
+
+TEST_F(Relink, WhatWasRefusedIsAskedForOnTheNewLink) {
+  EXPECT_THAT(wait(*producer_, start("held", 448 * kKiB)), IsOk());
+  const RequestId parked = start("parked", 30'000);
+  const RequestId refused = start("refused", 30'000);
+  EXPECT_EQ(sidecar(1).stats().counters.refusals, 1u);
+  relink();
+  EXPECT_GT(sidecar(1).stats().counters.refusals, 1u) << "it was sent again, and refused again";
+  EXPECT_THAT(done(*consumer_, "held"), IsOk());
+  EXPECT_THAT(wait(*producer_, refused, 5 * kSecond), IsOk());
+  EXPECT_THAT(wait(*producer_, parked, 5 * kSecond), IsOk());
+}
+
+}  // namespace
+}  // namespace sidecar::sim
