@@ -235,9 +235,16 @@ void Engine::chunk_ready(ChunkEntry& entry) {
 
 // Tells the sender. It may be another process by now, which knows nothing of this sequence.
 void Engine::settle_arrival(ChunkEntry& entry, const Error& result) {
-  if (entry.source->window_of == entry.source_instance)
-    ack(*entry.source, entry.link, entry.sequence, result);
-  entry.source = nullptr;
+  Peer& peer = *std::exchange(entry.source, nullptr);
+  if (peer.window_of != entry.source_instance) return;
+  ack(peer, entry.link, entry.sequence, result);
+  // The sender may have a newer link, where it has sent this again and was told nothing yet.
+  const bool only_link = peer.links_in == (find_link(entry.link) != nullptr ? 1u : 0u);
+  if (only_link) return;
+  for (const Link& link : links_) {
+    if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == entry.link) continue;
+    ack(peer, link.id, entry.sequence, result);
+  }
 }
 
 // The bytes did not come: its link broke. The sender sends again, and if it has done so already, is asked to.

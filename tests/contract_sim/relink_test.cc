@@ -39,6 +39,16 @@ class Relink : public Cluster {
   SimClient* consumer_ = nullptr;
 };
 
+TEST_F(Relink, AnArrivalThatWasParkedOnTheOldLinkIsAcknowledgedOnTheNewOne) {
+  EXPECT_THAT(wait(*producer_, start("held", 448 * kKiB)), IsOk());
+  const RequestId parked = start("parked", 30'000);
+  EXPECT_EQ(sidecar(1).stats().parked_chunks, 1u);
+  relink();
+  EXPECT_GT(sidecar(1).stats().counters.duplicates, 0u) << "it was sent again, and that copy ignored";
+  EXPECT_THAT(done(*consumer_, "held"), IsOk());
+  EXPECT_THAT(wait(*producer_, parked, 5 * kSecond), IsOk());
+}
+
 TEST_F(Relink, WhatWasRefusedIsAskedForOnTheNewLink) {
   EXPECT_THAT(wait(*producer_, start("held", 448 * kKiB)), IsOk());
   const RequestId parked = start("parked", 30'000);
