@@ -191,7 +191,10 @@ void Engine::new_instance(Peer& peer, InstanceId instance) {
   }
   peer.instance = instance;
   peer.heard = host_.now();
-  if (peer.window_of != instance) peer.window = DedupWindow{};
+  if (peer.window_of != instance) {
+    drop_unlinks(peer);  // they name chunks of the process before, and must not reach this one
+    peer.window = DedupWindow{};
+  }
   peer.window_of = instance;
 }
 

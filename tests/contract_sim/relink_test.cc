@@ -61,5 +61,26 @@ TEST_F(Relink, WhatWasRefusedIsAskedForOnTheNewLink) {
   EXPECT_THAT(wait(*producer_, parked, 5 * kSecond), IsOk());
 }
 
+TEST_F(Relink, GivingBackASlotOfALostProcessDoesNotTakeOneFromTheProcessThatHasItsRankNow) {
+  // Whose end nobody can watch: they only see it fall silent.
+  const SidecarSpec unwatched{.rank = 2, .node = "a", .adjust = [](EngineOptions& options) { options.pid = 0; }};
+  add(unwatched);
+  SimClient& reader = *producer_;
+  EXPECT_THAT(send(client(2), {.id = "old", .num_chunks = 2, .bytes = 5'000, .to = each({0})}), IsOk());
+  EXPECT_THAT(recv(reader, "old"), IsOk());
+  world_.kill(sidecar(2));
+  EXPECT_THAT(wait(reader, reader.recv("old", 1)), IsError(Errc::kPeerLost));
+  EXPECT_THAT(done(reader, "old"), IsOk());
+
+  add(unwatched);
+  SimClient& writer = client(2);
+  EXPECT_THAT(send(writer, {.id = "new", .bytes = 5'000, .to = each({0})}), IsOk());
+  EXPECT_THAT(recv(reader, "new"), IsOk());
+  world_.run_for(2 * kSecond);
+  EXPECT_EQ(sidecar(2).stats().lent, 1u) << "rank 0 still refers to it";
+  allocate(writer, 5'000);  // not the same memory
+  reader.check_views();
+}
+
 }  // namespace
 }  // namespace sidecar::sim
