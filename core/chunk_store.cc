@@ -29,7 +29,7 @@ void ChunkStore::erase(Datum* datum) {
 }
 
 ChunkEntry* ChunkStore::find(const Datum& datum, ChunkIndex chunk) {
-  const std::uint32_t at = chunk_index_.find(mix(index_of(&datum), chunk), [&](std::uint32_t i) {
+  const std::uint32_t at = chunk_index_.find(key(datum, chunk), [&](std::uint32_t i) {
     const ChunkEntry* entry = chunks_.at(i);
     return entry->datum == &datum && entry->chunk == chunk;
   });
@@ -40,7 +40,7 @@ ChunkEntry* ChunkStore::make(Datum& datum, ChunkIndex chunk) {
   ChunkEntry* const entry = chunks_.acquire();
   entry->datum = &datum;
   entry->chunk = chunk;
-  chunk_index_.insert(mix(index_of(&datum), chunk), chunks_.handle_of(entry).index);
+  chunk_index_.insert(key(datum, chunk), chunks_.handle_of(entry).index);
   datum.chunks.push_back(entry);
   return entry;
 }
@@ -49,8 +49,7 @@ void ChunkStore::erase(ChunkEntry* entry) {
   CHECK(entry->waiters.empty() && entry->grants.empty() && entry->slot == nullptr &&
         !entry->in_parked.linked());
   const std::uint32_t index = chunks_.handle_of(entry).index;
-  CHECK(chunk_index_.erase(mix(index_of(entry->datum), entry->chunk),
-                           [&](std::uint32_t i) { return i == index; }));
+  CHECK(chunk_index_.erase(key(*entry->datum, entry->chunk), [&](std::uint32_t i) { return i == index; }));
   entry->datum->chunks.remove(entry);
   chunks_.release(entry);
 }

@@ -143,6 +143,8 @@ class ChunkStore {
 
  private:
   std::uint32_t index_of(const Datum* datum) const { return data_.handle_of(datum).index; }
+  // Chunk numbers come from outside too: with the datum's keyed hash nobody can choose ones that collide.
+  static std::uint64_t key(const Datum& datum, ChunkIndex chunk) { return mix(datum.hash.low, chunk); }
 
   SipHash hash_;
   Pool<Datum> data_;

@@ -67,8 +67,8 @@ class SipHash {
   std::uint64_t k0_, k1_;
 };
 
-// Spreads a small key (a peer and a sequence, an entry and a chunk) over 64 bits. Not keyed: for our own
-// numbers only.
+// Spreads a small key (a peer and a sequence) over 64 bits. Not keyed: for our own numbers, or together with
+// one that nobody outside knows.
 inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   std::uint64_t x = a * 0x9e3779b97f4a7c15ull ^ b;
   x ^= x >> 32;

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 namespace sidecar {
 namespace {
@@ -92,6 +94,31 @@ TEST_F(ChunkStoreTest, ADatumIsCompleteWhenEveryChunkOfAKnownCountIsDone) {
   EXPECT_TRUE(datum.past_end(2));
   datum.done.add(1);
   EXPECT_TRUE(datum.complete());
+}
+
+TEST_F(ChunkStoreTest, ChunkNumbersThatWereChosenToCollideAreFoundAsFastAsAnyOthers) {
+  Datum* const datum = make("x");
+  const auto time_of = [&](auto&& chosen) {
+    std::vector<ChunkIndex> chunks;
+    for (ChunkIndex chunk = 0; chunks.size() < 10'000; ++chunk) {
+      if (chosen(chunk)) chunks.push_back(chunk);
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    for (const ChunkIndex chunk : chunks) {
+      EXPECT_EQ(store_.find(*datum, chunk), nullptr);
+      store_.make(*datum, chunk);
+    }
+    const auto took = std::chrono::steady_clock::now() - begin;
+    while (ChunkEntry* entry = datum->chunks.front()) store_.erase(entry);
+    return took;
+  };
+  const auto any = [](ChunkIndex) { return true; };
+  time_of(any);  // the pool and the table grow
+  const auto usual = time_of(any);
+  // All in one place of a table whose hash is not secret.
+  const auto hostile = time_of([](ChunkIndex chunk) { return (mix(0, chunk) & 0x3fff) == 7; });
+  EXPECT_LT(hostile, 10 * usual + std::chrono::milliseconds(20));
+  store_.erase(datum);
 }
 
 using ChunkStoreDeathTest = ChunkStoreTest;
