@@ -83,13 +83,14 @@ struct ForeignArena {
 
 class PeerTable {
  public:
+  // For each destination of each send: not by looking through them all.
   Peer* find(Rank rank) {
-    for (const auto& peer : peers_) {
-      if (peer->rank == rank) return peer.get();
-    }
-    return nullptr;
+    const std::uint32_t at = by_rank_.find(mix(static_cast<std::uint64_t>(rank), 0),
+                                           [&](std::uint32_t i) { return peers_[i]->rank == rank; });
+    return at == FlatIndex::kNone ? nullptr : peers_[at].get();
   }
   Peer& make(Rank rank) {
+    by_rank_.insert(mix(static_cast<std::uint64_t>(rank), 0), static_cast<std::uint32_t>(peers_.size()));
     peers_.push_back(std::make_unique<Peer>());
     peers_.back()->rank = rank;
     return *peers_.back();
@@ -107,6 +108,7 @@ class PeerTable {
 
  private:
   std::vector<std::unique_ptr<Peer>> peers_;  // never removed: at most one per rank ever named
+  FlatIndex by_rank_;
   std::vector<ForeignArena> arenas_;
   Pool<Quarantine> quarantines_;
 };
