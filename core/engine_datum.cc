@@ -143,7 +143,9 @@ void Engine::lose_datum(Datum& datum) {
 // tombstone, a mere placeholder vanishes.
 void Engine::tidy(Datum* datum) {
   if (!datum->chunks.empty()) return;
-  const bool over = datum->complete() || datum->lost;
+  // A tombstone knows what was done of a lost datum only as long as that has no gaps.
+  const bool over =
+      datum->complete() || (datum->lost && datum->done.count() == datum->done.first_gap());
   // A closed stream is remembered even while it is empty; the count of any other datum comes with each of its
   // chunks.
   const bool nothing =

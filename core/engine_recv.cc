@@ -106,7 +106,7 @@ void Engine::on_recv(Client& client, const Recv& recv) {
   if (recv.id.empty()) return refuse_with(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   const Hash128 hash = store_.hash(recv.id);
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (!stone->lost && recv.chunk >= stone->num_chunks) {
+    if (stone->past_end(recv.chunk)) {
       return answer_end(client, recv.request, recv.id, recv.chunk, stone->num_chunks);
     }
     if (stone->lost && recv.chunk >= stone->done_below)
@@ -200,8 +200,7 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
   if (done.chunk == ~ChunkIndex{0}) return refuse_with("chunk_id: too large");
   const Hash128 hash = store_.hash(done.id);
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
-    if (!stone->lost && done.chunk >= stone->num_chunks)
-      return refuse_with("chunk_id: past the end of the datum");
+    if (stone->past_end(done.chunk)) return refuse_with("chunk_id: past the end of the datum");
     forfeit(client, hash, done.chunk);
     return answer_ok(client, done.request);
   }

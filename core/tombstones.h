@@ -17,6 +17,10 @@ struct Tombstone {
   ChunkIndex done_below;  // every chunk below was marked done; num_chunks unless the producer was lost
   bool all_arrived;       // false: some chunk was marked done before it came, and is dropped when it does
   bool lost;              // the producer was lost: the other chunks never come
+  // Nobody knows where a stream that was lost unclosed would have ended: num_chunks is 0.
+  [[nodiscard]] bool past_end(ChunkIndex chunk) const {
+    return chunk >= num_chunks && (!lost || num_chunks > 0);
+  }
 };
 
 // A ring of the latest burials. An id is forgotten once kTombstonesMin later ones exist and kTombstoneNs have
