@@ -20,9 +20,13 @@ void Engine::on_peer_message(Link& link, const Message& message, const Incoming&
     if (!ping->answer) send_plain(link.id, Ping{ping->value, true});
     return;
   }
-  if (std::holds_alternative<Goodbye>(message)) {
-    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the peer said goodbye", 0, 0},
-                     Loss::kProven);
+  if (const auto* goodbye = std::get_if<Goodbye>(&message)) {
+    if (goodbye->final) {
+      return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the peer said goodbye", 0, 0}, Loss::kProven);
+    }
+    const LinkId id = link.id;  // only this link ends
+    transport_.close(id);
+    return on_link_down(id, Error{Errc::kUnavailable, peer.rank, "closed by the peer", 0, 0});
   }
   if (inbound) {
     if (const auto* ref = std::get_if<ChunkRef>(&message)) return on_chunk_ref(link, *ref);

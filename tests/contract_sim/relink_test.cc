@@ -82,5 +82,21 @@ TEST_F(Relink, GivingBackASlotOfALostProcessDoesNotTakeOneFromTheProcessThatHasI
   reader.check_views();
 }
 
+TEST_F(Relink, AGoodbyeThatIsNotFinalEndsOnlyItsLink) {
+  add(3, "d");
+  const auto to_3 = [&](const char* id) {
+    return send(*producer_, {.id = id, .num_chunks = 2, .bytes = 5'000, .to = each({3})});
+  };
+  EXPECT_THAT(to_3("x"), IsOk());
+  const LinkId only_link{0, 1};
+  ASSERT_FALSE(sidecar(3).transport().facts(only_link).transports.empty());
+  sidecar(3).engine().on_message(only_link, Goodbye{false}, {});
+  sidecar(3).touch();
+  settle();
+  EXPECT_THAT(to_3("y"), IsOk());
+  EXPECT_EQ(sidecar(3).stats().counters.peers_lost, 0u);
+  leaves_data(2);
+}
+
 }  // namespace
 }  // namespace sidecar::sim
