@@ -33,7 +33,7 @@ inline constexpr TimeNs kAbandonNs =
 inline constexpr TimeNs kGoodbyeLingerNs = 100 * kMillisecond;
 static_assert(kSendsPerLinkMax >= 2 * kTransferWindow,
               "a peer with a full window is not a reason to hang up");
-static_assert(kPayloadsMax >= 2 * kParkedMax, "the engine's own bound is met first");
+static_assert(kPayloadsMax >= kWaitingSendsMax + 2 * kParkedMax, "the engine's own bounds are met first");
 
 class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private DeadlineOwner {
  public:

@@ -41,6 +41,7 @@ struct EngineOptions {
   TimeNs ping_interval = 1 * kSecond;
   TimeNs ping_timeout = 5 * kSecond;  // a link not heard of for this long is closed and made anew
   std::uint32_t parked_max = kParkedMax;
+  std::uint32_t waiting_sends_max = kWaitingSendsMax;
   std::uint64_t eager_max = kEagerBytesMax;
 };
 

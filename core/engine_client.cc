@@ -98,6 +98,10 @@ void Engine::on_allocate(Client& client, const Allocate& allocate) {
                        "allocate: larger than the send region can ever hold (bytes asked, bytes there)",
                        allocate.bytes, memory_.send_limit());
   }
+  if (outbox_.line().size() >= options_.waiting_sends_max) {
+    return refuse_with(Errc::kUnavailable, "allocate: too many wait for room already; ask for less at once",
+                       outbox_.line().size());
+  }
   Allocation* const allocation = clients_.allocations().acquire();
   allocation->is_allocation = true;
   allocation->client = &client;

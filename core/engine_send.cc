@@ -75,6 +75,12 @@ void Engine::on_send(Link& link, const Send& send, const Incoming& incoming) {
     return;
   }
   if (outbox_.line().empty() && bring_in(outgoing, send.inline_data.data())) return;
+  if (outbox_.line().size() >= options_.waiting_sends_max) {
+    const Error why{Errc::kUnavailable, kNoRank, "send: too many wait for room already; send less at once",
+                    outbox_.line().size(), 0};
+    answer_outgoing(outgoing, &why);
+    return drop_outgoing(outgoing);
+  }
   ++counters_.parked;
   if (send.source == Source::kInline) {
     outgoing.inline_copy = std::make_unique_for_overwrite<std::byte[]>(send.inline_bytes);

@@ -35,8 +35,7 @@ TEST_F(Hostile, AClientThatSendsAPeersMessageWithAPayloadIsCutOff) {
     EXPECT_FALSE(bad.connected());
   }
   EXPECT_EQ(sidecar(0).stats().counters.protocol_errors, 2u);
-  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk())
-      << "nobody else suffers";
+  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk()) << "nobody else suffers";
 }
 
 TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {
@@ -62,6 +61,23 @@ TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {
   EXPECT_FALSE(bad.connected());
   EXPECT_EQ(sidecar(0).stats().waiting_sends, 0u);
   producer_->release_slot(all);
+}
+
+TEST_F(Hostile, AClientWithMoreSendsThanMayWaitForRoomIsToldSoAndHurtsNobody) {
+  add({.rank = 2, .node = "c", .adjust = [](EngineOptions& options) { options.waiting_sends_max = 3; }});
+  SimClient& many = client(2);
+  const std::uint64_t all = allocate(many, 512 * kKiB);
+  std::vector<RequestId> waiting;
+  for (int i = 0; i < 3; ++i)
+    waiting.push_back(many.send({.id = "x" + std::to_string(i), .bytes = 100'000, .to = each({1})}));
+  settle();
+  const Outcome& refused = send(many, {.id = "y", .bytes = 100'000, .to = each({1})});
+  EXPECT_THAT(refused, IsError(Errc::kUnavailable));
+  EXPECT_FALSE(refused.captured);
+  EXPECT_THAT(wait(many, many.allocate(1'000)), IsError(Errc::kUnavailable));
+  EXPECT_EQ(sidecar(2).transport().incoming_open(), 3u) << "payloads that nobody has taken";
+  many.release_slot(all);
+  for (const RequestId request : waiting) EXPECT_THAT(wait(many, request), IsOk());
 }
 
 }  // namespace
