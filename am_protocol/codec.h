@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 
 #include "core/messages.h"
@@ -38,11 +37,8 @@ class Encoder {
 // its mistakes are answered with kInvalidArgument, by the engine.
 //
 // On failure `out` holds the message as far as it was read, which includes the request or sequence to be
-// answered, or Ping{} when not even its kind could be told. When `out` already holds a message of the kind
-// that comes, it is filled in place, so a caller in a loop keeps one Message.
+// answered (request_of, transfer_of), or Ping{} when not even its kind could be told. When `out` already
+// holds a message of the kind that comes, it is filled in place, so a caller in a loop keeps one Message.
 Status decode(std::span<const std::byte> header, std::uint64_t payload_bytes, Message& out);
-
-// The request that a client's message wants answered; nothing for the other kinds.
-std::optional<RequestId> request_of(const Message& message);
 
 }  // namespace sidecar

@@ -85,15 +85,4 @@ Status decode(std::span<const std::byte> header, std::uint64_t payload_bytes, Me
   return {};
 }
 
-std::optional<RequestId> request_of(const Message& message) {
-  return std::visit(
-      [](const auto& m) -> std::optional<RequestId> {
-        if constexpr (requires { m.request; } && !std::is_same_v<std::remove_cvref_t<decltype(m)>, Reply>) {
-          return m.request;
-        }
-        return std::nullopt;
-      },
-      message);
-}
-
 }  // namespace sidecar

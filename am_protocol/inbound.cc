@@ -46,10 +46,7 @@ void UcxTransportImpl::on_link_arrival(Link& link, Endpoint& endpoint, const Arr
     release(plane, arrival);
     return offence(link, why);
   }
-  if (!decode_arrival(plane, arrival, &why)) {
-    release(plane, arrival);
-    return offence(link, why);
-  }
+  if (!decode_arrival(plane, arrival, &why)) return on_bad_message(plane, endpoint.link, arrival, why);
   const auto* const answer = std::get_if<HelloAck>(&inbound_);
   const bool greeting = answer != nullptr && link.outbound && !endpoint.greeted;
   if (greeting) {
@@ -65,25 +62,40 @@ void UcxTransportImpl::on_link_arrival(Link& link, Endpoint& endpoint, const Arr
 }
 
 void UcxTransportImpl::deliver(Plane& plane, Handle link, const Arrival& arrival) {
-  Incoming incoming;
-  if (arrival.descriptor != nullptr) {
-    Payload* const payload = payloads_.acquire();
-    if (payload == nullptr) {
-      release(plane, arrival);
-      return offence(*links_.find(link), {Errc::kNoSpace, kNoRank, "too many payloads at once", 0, 0});
-    }
-    payload->owner = this;
-    payload->plane = &plane;
-    payload->descriptor = arrival.descriptor;
-    payload->bytes = arrival.bytes;
-    payload->rendezvous = arrival.rendezvous;
-    incoming = {payloads_.handle_of(payload), arrival.bytes, arrival.rendezvous};
+  const std::optional<Incoming> incoming = hold(plane, arrival);
+  if (!incoming) {
+    return offence(*links_.find(link), {Errc::kNoSpace, kNoRank, "too many payloads at once", 0, 0});
   }
   ++counters_.messages_received;
-  events_->on_message(link, inbound_, incoming);
+  events_->on_message(link, inbound_, *incoming);
 }
 
-// A few mistakes are answered by ignoring the message; the connection of one who goes on is closed. A link
+// The engine may know how to answer, if there is still somebody to be answered.
+void UcxTransportImpl::on_bad_message(Plane& plane, Handle id, const Arrival& arrival, const Error& why) {
+  offence(*links_.find(id), why);
+  if (links_.find(id) == nullptr) return release(plane, arrival);
+  if (const std::optional<Incoming> incoming = hold(plane, arrival))
+    events_->on_bad_message(id, inbound_, *incoming, why);
+}
+
+// The payload, for the engine to take or to discard. Nothing: there are too many already, this one is
+// released.
+std::optional<Incoming> UcxTransportImpl::hold(Plane& plane, const Arrival& arrival) {
+  if (arrival.descriptor == nullptr) return Incoming{};
+  Payload* const payload = payloads_.acquire();
+  if (payload == nullptr) {
+    release(plane, arrival);
+    return std::nullopt;
+  }
+  payload->owner = this;
+  payload->plane = &plane;
+  payload->descriptor = arrival.descriptor;
+  payload->bytes = arrival.bytes;
+  payload->rendezvous = arrival.rendezvous;
+  return Incoming{payloads_.handle_of(payload), arrival.bytes, arrival.rendezvous};
+}
+
+// A few mistakes are borne: the message is dropped; the connection of one who goes on is closed. A link
 // that is not up yet is not worth patience.
 void UcxTransportImpl::offence(Link& link, const Error& what) {
   ++counters_.protocol_errors;

@@ -98,6 +98,8 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void on_link_arrival(Link& link, Endpoint& endpoint, const Arrival& arrival);
   void offence(Link& link, const Error& what);
   void deliver(Plane& plane, Handle link, const Arrival& arrival);
+  void on_bad_message(Plane& plane, Handle link, const Arrival& arrival, const Error& why);
+  std::optional<Incoming> hold(Plane& plane, const Arrival& arrival);
   bool decode_arrival(Plane& plane, const Arrival& arrival, Error* why);
   void release(Plane& plane, const Arrival& arrival);
 

@@ -203,6 +203,18 @@ void Session::on_message(LinkId link, const Message& message, const Incoming& in
   }
 }
 
+// The call whose answer cannot be read ends here: no other answer will come.
+void Session::on_bad_message(LinkId link, const Message& rest, const Incoming& incoming, const Error& why) {
+  if (incoming.present()) transport_.discard(incoming);
+  const auto* const reply = std::get_if<Reply>(&rest);
+  if (!(link == link_) || state_ != LinkState::kUp || reply == nullptr) return;
+  Reply failed;
+  failed.request = reply->request;
+  failed.code = why.code;
+  failed.text.assign(why.what);
+  on_reply(failed, {});
+}
+
 void Session::on_sent(Token token, const Status& /*status*/) {
   if (token == kGoodbyeToken) {
     goodbye_sent_ = true;

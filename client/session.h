@@ -75,6 +75,7 @@ class Session final : public Events {
   void on_link_up(LinkId link, const HelloAck& answer) override;
   void on_link_down(LinkId link, const Error& why) override;
   void on_message(LinkId link, const Message& message, const Incoming& incoming) override;
+  void on_bad_message(LinkId link, const Message& rest, const Incoming& incoming, const Error& why) override;
   void on_sent(Token token, const Status& status) override;
   void on_received(Token token, const Status& status) override;
   void on_resolved(Rank rank, const Result<PeerRecord>& record) override;

@@ -239,14 +239,6 @@ Link& Engine::add_link(LinkId id, Link::Kind kind) {
   return link;
 }
 
-void Engine::protocol_error(Link& link, const char* what) {
-  ++counters_.protocol_errors;
-  const LinkId id = link.id;
-  const Rank rank = link.peer != nullptr ? link.peer->rank : kNoRank;
-  transport_.close(id);
-  on_link_down(id, Error{Errc::kProtocol, rank, what});
-}
-
 // --- the end
 // ---------------------------------------------------------------------------------------------------------------
 

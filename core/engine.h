@@ -89,6 +89,7 @@ class Engine final : public Events {
   void on_link_up(LinkId link, const HelloAck& answer) override;
   void on_link_down(LinkId link, const Error& why) override;
   void on_message(LinkId link, const Message& message, const Incoming& incoming) override;
+  void on_bad_message(LinkId link, const Message& rest, const Incoming& incoming, const Error& why) override;
   void on_sent(Token token, const Status& status) override;
   void on_received(Token token, const Status& status) override;
   void on_resolved(Rank rank, const Result<PeerRecord>& record) override;
@@ -130,7 +131,10 @@ class Engine final : public Events {
   void send_plain(LinkId link, const Message& message) { transport_.send(link, message, {}, false, 0); }
   Link* find_link(LinkId id);
   Link& add_link(LinkId id, Link::Kind kind);
+
+  // engine_faults.cc: what others do against the protocol
   void protocol_error(Link& link, const char* what);
+  void reject_transfer(Link& link, const Transfer& transfer, const Error& why);
 
   // engine_client.cc: clients, their allocations and views
   Result<HelloAck> hello_from_client(LinkId link, const Hello& hello);

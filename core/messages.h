@@ -3,6 +3,8 @@
 // allocation, bounded size.
 #pragma once
 
+#include <optional>
+#include <type_traits>
 #include <variant>
 
 #include "core/types.h"
@@ -227,6 +229,28 @@ T& renew(Message& message) {
     }
   };
   return message.emplace<T>(Fresh{});
+}
+
+// The request that a client's message wants answered; nothing for the other kinds.
+inline std::optional<RequestId> request_of(const Message& message) {
+  return std::visit(
+      [](const auto& m) -> std::optional<RequestId> {
+        if constexpr (requires { m.request; } && !std::is_same_v<std::remove_cvref_t<decltype(m)>, Reply>) {
+          return m.request;
+        }
+        return std::nullopt;
+      },
+      message);
+}
+
+// The transfer that a peer's message is; nothing for the other kinds.
+inline std::optional<Transfer> transfer_of(const Message& message) {
+  return std::visit(
+      [](const auto& m) -> std::optional<Transfer> {
+        if constexpr (requires { m.transfer; }) return m.transfer;
+        return std::nullopt;
+      },
+      message);
 }
 
 }  // namespace sidecar

@@ -117,6 +117,11 @@ class Events {
   virtual void on_link_down(LinkId link, const Error& why) = 0;
   // `incoming` is present when the message carries a payload. The handler owns it from here.
   virtual void on_message(LinkId link, const Message& message, const Incoming& incoming) = 0;
+  // One that breaks the protocol came on a link that is up. The transport has counted it, and closes the link
+  // of one who goes on. `rest` is what could be read: the request or transfer to be answered (request_of,
+  // transfer_of), or Ping{} when not even that. `incoming` as above.
+  virtual void on_bad_message(LinkId link, const Message& rest, const Incoming& incoming,
+                              const Error& why) = 0;
   virtual void on_sent(Token token, const Status& status) = 0;
   virtual void on_received(Token token, const Status& status) = 0;
   virtual void on_resolved(Rank rank, const Result<PeerRecord>& record) = 0;

@@ -113,12 +113,14 @@ TEST(Codec, NothingIsAllocated) {
   EXPECT_TRUE(ok);
 }
 
-TEST(Codec, RequestOfTellsWhatAClientWantsAnswered) {
+TEST(Codec, WhatIsToBeAnsweredIsTold) {
   EXPECT_EQ(request_of(Recv{7, DataId("x"), 0, 0, false}), RequestId{7});
   EXPECT_EQ(request_of(MarkDone{8, DataId("x"), 0}), RequestId{8});
   EXPECT_EQ(request_of(Cancel{9}), std::nullopt);
   EXPECT_EQ(request_of(largest_reply()), std::nullopt);
   EXPECT_EQ(request_of(Refuse{9}), std::nullopt);
+  EXPECT_EQ(transfer_of(Unlink{{7, 6}, 5})->sequence, 7u);
+  EXPECT_EQ(transfer_of(Ack{}), std::nullopt);
 }
 
 TEST(CodecDeathTest, CountsBeyondAMessagesArraysAreABug) {

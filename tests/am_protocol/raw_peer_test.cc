@@ -153,6 +153,52 @@ TEST_P(RawPeerTest, LiesAboutLengthsAreOffences) {
   EXPECT_EQ(server_->messages, 0u);
 }
 
+TEST_P(RawPeerTest, WhatCanBeReadOfABadMessageIsHandedOnWithItsPayload) {
+  const auto data = pattern(100'000, 6);
+  auto peer = accepted();
+  peer->send(Recv{77, DataId("x"), 0, 0, false}, std::span(data).first(10));
+  peer->send(chunk_of(1'000, 5), std::span(data).first(999));
+  peer->send(chunk_of(99'999, 6), data, RawPeer::kRendezvous);
+  peer->send(kAmId, pattern(100, 7), std::span(data).first(20));
+  ASSERT_TRUE(run(*peer, [&] { return server_->bad.size() == 4 && peer->pending() == 0; }));
+  EXPECT_EQ(counters().protocol_errors, 4u);
+  EXPECT_EQ(counters().payloads_discarded, 4u);
+  const auto& bad = server_->bad;
+  EXPECT_EQ(request_of(bad[0].rest), RequestId{77});
+  EXPECT_EQ(transfer_of(bad[1].rest)->sequence, 5u);
+  EXPECT_EQ(transfer_of(bad[2].rest)->sequence, 6u);
+  EXPECT_TRUE(std::holds_alternative<Ping>(bad[3].rest)) << "nothing can be read";
+  const std::array<std::uint64_t, 4> bytes{10, 999, 100'000, 20};
+  for (std::size_t i = 0; i < bad.size(); ++i) {
+    EXPECT_EQ(bad[i].link, server_->hellos.back().first);
+    EXPECT_EQ(bad[i].incoming.bytes, bytes[i]);
+    EXPECT_EQ(bad[i].incoming.rendezvous, i == 2);
+    EXPECT_EQ(bad[i].why.code, Errc::kProtocol);
+    EXPECT_EQ(std::string_view(bad[i].why.what).starts_with("payload:"), i < 3) << bad[i].why.what;
+  }
+}
+
+TEST_P(RawPeerTest, ABadMessageCanBeAnsweredUnlessItIsTheLastOne) {
+  auto peer = accepted();
+  const auto data = pattern(100'000, 8);
+  for (RequestId request = 1; request <= 8; ++request) {
+    const bool rendezvous = request % 2 == 0;
+    peer->send(Recv{request, DataId("x"), 0, 0, false}, std::span(data).first(rendezvous ? data.size() : 1),
+               rendezvous ? RawPeer::kRendezvous : RawPeer::kEager);
+    ASSERT_TRUE(run(*peer, [&] { return counters().protocol_errors == request; }));
+    if (request == 8) break;
+    ASSERT_EQ(server_->bad.size(), request);
+    Message reply{Reply{}};
+    std::get<Reply>(reply).request = *request_of(server_->bad.back().rest);
+    std::get<Reply>(reply).code = Errc::kProtocol;
+    server_->send(server_->bad.back().link, reply);
+    ASSERT_TRUE(run(*peer, [&] { return peer->messages.size() == 1 + request; }));
+    EXPECT_EQ(std::get<Reply>(peer->messages.back()).request, request);
+  }
+  EXPECT_TRUE(is_closed(*peer));
+  EXPECT_EQ(server_->bad.size(), 7u);
+}
+
 TEST_P(RawPeerTest, MessagesOutOfPlaceAreOffences) {
   auto peer = accepted();
   peer->send(hello_of(9));

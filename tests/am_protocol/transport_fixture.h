@@ -24,6 +24,13 @@ struct Received {
   Incoming incoming;
 };
 
+struct Bad {
+  LinkId link;
+  Message rest;
+  Incoming incoming;
+  Error why;
+};
+
 class Side final : public Events {
  public:
   Side(const UcxOptions& options, Loop& loop) {
@@ -98,6 +105,13 @@ class Side final : public Events {
     if (message_hook) return message_hook(link, message, incoming);
     inbox.push_back({link, message, incoming});
   }
+  void on_bad_message(LinkId link, const Message& rest, const Incoming& incoming, const Error& why) override {
+    EXPECT_FALSE(inside_);
+    EXPECT_FALSE(down_.contains(link.pack())) << "a message after the end";
+    EXPECT_TRUE(links.contains(link.pack())) << "a message before the link was up";
+    bad.push_back({link, rest, incoming, why});
+    if (incoming.present()) discard(incoming);
+  }
   void on_sent(Token token, const Status& status) override {
     EXPECT_FALSE(inside_);
     EXPECT_EQ(sending_.erase(token), 1u) << "completed twice";
@@ -121,6 +135,7 @@ class Side final : public Events {
   std::vector<std::pair<LinkId, HelloAck>> ups;
   std::vector<std::pair<LinkId, Error>> downs;
   std::deque<Received> inbox;
+  std::vector<Bad> bad;
   std::map<Token, Status> sent;
   std::map<Token, Status> received;
   std::set<std::uint64_t> links;

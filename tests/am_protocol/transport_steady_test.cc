@@ -39,6 +39,9 @@ class Echo final : public Events {
     std::get<Ack>(ack).sequence = std::get<Chunk>(message).transfer.sequence;
     server_transport->send(server, ack, {}, false, 8);
   }
+  void on_bad_message(LinkId, const Message&, const Incoming&, const Error& why) override {
+    ADD_FAILURE() << to_string(why);
+  }
   void on_sent(Token, const Status& status) override {
     EXPECT_TRUE(status);
     ++sent;

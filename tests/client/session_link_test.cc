@@ -25,6 +25,22 @@ TEST_F(SessionLink, LosingTheSidecarEndsEveryCallWithPeerLostAndItsRank) {
   EXPECT_EQ(transport.sent.size(), said);
 }
 
+TEST_F(SessionLink, ACallWhoseAnswerCannotBeReadEndsWithProtocol) {
+  link_up();
+  auto mine = recv("id");
+  auto other = recv("id");
+  Message rest{Reply{}};
+  std::get<Reply>(rest).request = mine.request;
+  const Error why{Errc::kProtocol, kNoRank, "where: unknown", 0, 0};
+  session->on_bad_message(link(), rest, payload(10), why);
+  EXPECT_EQ(mine.future.get().code(), Errc::kProtocol);
+  EXPECT_EQ(transport.discarded.size(), 1u);
+  session->on_bad_message(link(), rest, {}, why);  // nobody waits for it any more
+  session->on_bad_message(link(), Ping{}, {}, why);
+  EXPECT_FALSE(other.future.ready());
+  EXPECT_EQ(session->under_way(), 1u);
+}
+
 TEST_F(SessionLink, ASendWhoseMemoryIsInUseEndsWhenTheTransportLetsGo) {
   link_up();
   const std::vector<std::byte> source(1 << 20);

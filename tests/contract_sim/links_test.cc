@@ -122,6 +122,7 @@ class Impostor final : public SimProcess, public Events {  // knows the address 
     why = error;
   }
   void on_message(LinkId, const Message&, const Incoming&) override {}
+  void on_bad_message(LinkId, const Message&, const Incoming&, const Error&) override {}
   void on_sent(Token, const Status&) override {}
   void on_received(Token, const Status&) override {}
   void on_resolved(Rank, const Result<PeerRecord>&) override {}

@@ -22,6 +22,7 @@ class Recorder final : public Events {
   void on_link_up(LinkId, const HelloAck&) override {}
   void on_link_down(LinkId, const Error&) override {}
   void on_message(LinkId, const Message&, const Incoming&) override {}
+  void on_bad_message(LinkId, const Message&, const Incoming&, const Error&) override {}
   void on_sent(Token, const Status&) override {}
   void on_received(Token, const Status&) override {}
   void on_resolved(Rank, const Result<PeerRecord>&) override {}

@@ -110,6 +110,7 @@ class SimClient final : public SimProcess, public Events {
   void on_link_up(LinkId link, const HelloAck& answer) override;
   void on_link_down(LinkId link, const Error& why) override;
   void on_message(LinkId link, const Message& message, const Incoming& incoming) override;
+  void on_bad_message(LinkId, const Message&, const Incoming&, const Error&) override {}
   void on_sent(Token token, const Status& status) override;
   void on_received(Token token, const Status& status) override;
   void on_resolved(Rank, const Result<PeerRecord>&) override {}

@@ -153,7 +153,13 @@ void SimNetwork::deliver(const PacketRef& packet) {
     const std::string& from = end_of(link, packet->from).process->name();
     if (!text.empty()) trace(world_.now(), from + " -> " + end.process->name() + ": " + text);
   }
-  end.process->events().on_message(end.id, packet->message, end.process->transport().hand_out(packet));
+  const bool spoilt = spoil_ && spoil_(*end_of(link, packet->from).process, *end.process, packet->message);
+  const Incoming incoming = end.process->transport().hand_out(packet);
+  if (spoilt) {
+    const Error why{Errc::kProtocol, kNoRank, "field: spoilt", 0, 0};
+    return end.process->events().on_bad_message(end.id, packet->message, incoming, why);
+  }
+  end.process->events().on_message(end.id, packet->message, incoming);
 }
 
 void SimNetwork::complete_later(const PacketRef& packet, TimeNs delay, const Status& status) {

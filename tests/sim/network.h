@@ -127,6 +127,10 @@ class SimNetwork {
   void filter(std::function<bool(SimProcess& from, SimProcess& to, const Message&)> keep) {
     keep_ = std::move(keep);
   }
+  // True: the message comes as bytes that make none; what is left of it then can still be read.
+  void spoil(std::function<bool(SimProcess& from, SimProcess& to, Message&)> spoil) {
+    spoil_ = std::move(spoil);
+  }
   // Links between two processes that are up at both ends.
   [[nodiscard]] int links_up(const SimProcess& a, const SimProcess& b) const;
 
@@ -152,6 +156,7 @@ class SimNetwork {
   std::vector<std::weak_ptr<SimLink>> links_;
   std::vector<std::pair<std::pair<std::int64_t, std::int64_t>, TimeNs>> slow_;
   std::function<bool(SimProcess&, SimProcess&, const Message&)> keep_;
+  std::function<bool(SimProcess&, SimProcess&, Message&)> spoil_;
 };
 
 }  // namespace sidecar::sim
