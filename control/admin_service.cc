@@ -21,9 +21,10 @@ void fill_region(const Slab::Stats& stats, v1::MemoryRegion* out) {
   out->set_free_low_water_bytes(stats.free_low_water);
 }
 
-void fill_counters(const EngineStats& stats, const LoopStats& loop, v1::StatsResponse* out) {
+using Counters = google::protobuf::Map<std::string, std::uint64_t>;
+
+void fill_counters(const EngineStats& stats, const LoopStats& loop, Counters& counters) {
   const EngineCounters& c = stats.counters;
-  auto& counters = *out->mutable_counters();
   const std::pair<const char*, std::uint64_t> named[] = {
       {"sends", c.sends},
       {"chunks_received", c.chunks_received},
@@ -41,7 +42,6 @@ void fill_counters(const EngineStats& stats, const LoopStats& loop, v1::StatsRes
       {"parked", c.parked},
       {"timeouts", c.timeouts},
       {"peers_lost", c.peers_lost},
-      {"protocol_errors", c.protocol_errors},
       {"data", stats.data},
       {"tombstones", stats.tombstones},
       {"lent", stats.lent},
@@ -54,17 +54,48 @@ void fill_counters(const EngineStats& stats, const LoopStats& loop, v1::StatsRes
   for (const auto& [name, value] : named) counters[name] = value;
 }
 
+void fill_transport_counters(const TransportCounters& c, Counters& counters) {
+  constexpr std::size_t kCounters = sizeof(TransportCounters) / sizeof(std::uint64_t);
+  const std::pair<const char*, std::uint64_t> named[] = {
+      {"messages_sent", c.messages_sent},
+      {"messages_received", c.messages_received},
+      {"eager_bytes_sent", c.eager_bytes_sent},
+      {"eager_bytes_received", c.eager_bytes_received},
+      {"rendezvous_sent", c.rendezvous_sent},
+      {"rendezvous_received", c.rendezvous_received},
+      {"rendezvous_bytes_sent", c.rendezvous_bytes_sent},
+      {"rendezvous_bytes_received", c.rendezvous_bytes_received},
+      {"payloads_discarded", c.payloads_discarded},
+      {"send_failures", c.send_failures},
+      {"sends_abandoned", c.sends_abandoned},
+      {"protocol_errors", c.protocol_errors},
+      {"unknown_ids", c.unknown_ids},
+      {"unknown_senders", c.unknown_senders},
+      {"hellos_refused", c.hellos_refused},
+      {"hello_timeouts", c.hello_timeouts},
+      {"connections_rejected", c.connections_rejected},
+      {"links_opened", c.links_opened},
+      {"links_closed", c.links_closed},
+  };
+  static_assert(std::size(named) == kCounters, "all of them are shown");
+  for (const auto& [name, value] : named) counters[std::string("transport_") + name] = value;
+}
+
 class AdminService final : public v1::Admin::Service {
  public:
   explicit AdminService(ServiceContext& context) : context_(context), identity_(context.identity) {}
 
   grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest*, v1::StatsResponse* out) override {
-    using Both = std::pair<EngineStats, LoopStats>;
-    const auto both = ask<Both>(context_.mailbox, [&backend = context_.backend] {
-      return Both(backend.stats(), backend.loop_stats());
+    struct All {
+      EngineStats engine;
+      TransportCounters transport;
+      LoopStats loop;
+    };
+    const auto all = ask<All>(context_.mailbox, [&backend = context_.backend] {
+      return All{backend.stats(), backend.transport_counters(), backend.loop_stats()};
     });
-    if (!both) return both.error();
-    const EngineStats& stats = both->first;
+    if (!all) return all.error();
+    const EngineStats& stats = all->engine;
     out->set_rank(identity_.rank);
     out->set_instance(identity_.instance);
     out->set_node(identity_.node);
@@ -87,7 +118,11 @@ class AdminService final : public v1::Admin::Service {
     out->set_views(stats.views);
     out->set_clients(stats.clients);
     out->set_peers_connected(stats.peers_connected);
-    fill_counters(stats, both->second, out);
+    auto& counters = *out->mutable_counters();
+    fill_counters(stats, all->loop, counters);
+    fill_transport_counters(all->transport, counters);
+    // Bytes that make no message never reach the engine: this is what both have seen.
+    counters["protocol_errors"] = stats.counters.protocol_errors + all->transport.protocol_errors;
     return grpc::Status::OK;
   }
 

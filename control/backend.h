@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "am_protocol/transport.h"
 #include "control/peers.h"
 #include "core/engine_stats.h"
 #include "core/loop.h"
@@ -50,6 +51,7 @@ class Backend {
   virtual Result<Ticket> admit_peer(Rank from, InstanceId instance) = 0;
 
   virtual EngineStats stats() const = 0;
+  virtual TransportCounters transport_counters() const = 0;
   virtual LoopStats loop_stats() const = 0;
   virtual std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const = 0;
   virtual std::vector<PeerInfo> peers() const = 0;

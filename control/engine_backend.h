@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "am_protocol/transport.h"
 #include "control/backend.h"
 #include "control/host.h"
 #include "control/tickets.h"
@@ -12,10 +13,11 @@ namespace sidecar {
 
 class EngineBackend final : public Backend {
  public:
-  EngineBackend(const Identity& identity, Loop& loop, Engine& engine, Tickets& tickets, LoopHost& host,
-                std::function<void()> on_drain)
+  EngineBackend(const Identity& identity, Loop& loop, const UcxTransport& transport, Engine& engine,
+                Tickets& tickets, LoopHost& host, std::function<void()> on_drain)
       : identity_(identity),
         loop_(loop),
+        transport_(transport),
         engine_(engine),
         tickets_(tickets),
         host_(host),
@@ -26,6 +28,7 @@ class EngineBackend final : public Backend {
   Status unregister_client(InstanceId client, const Ticket& ticket) override;
   Result<Ticket> admit_peer(Rank from, InstanceId instance) override;
   EngineStats stats() const override { return engine_.stats(); }
+  TransportCounters transport_counters() const override { return transport_.counters(); }
   LoopStats loop_stats() const override { return loop_.stats(); }
   std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
     return engine_.chunks(skip, limit);
@@ -36,6 +39,7 @@ class EngineBackend final : public Backend {
  private:
   const Identity& identity_;
   Loop& loop_;
+  const UcxTransport& transport_;
   Engine& engine_;
   Tickets& tickets_;
   LoopHost& host_;

@@ -187,7 +187,7 @@ void Sidecard::make_engine() {
   const EngineStats stats = engine_->stats();
   identity_.send_quota_bytes = stats.send.region_bytes;
   identity_.receive_quota_bytes = stats.receive.region_bytes;
-  backend_ = std::make_unique<EngineBackend>(identity_, loop_, *engine_, tickets_, host_,
+  backend_ = std::make_unique<EngineBackend>(identity_, loop_, *transport_, *engine_, tickets_, host_,
                                              [this] { begin_drain("asked to through gRPC"); });
 }
 

@@ -38,6 +38,10 @@ class FakeBackend final : public Backend {
     CHECK_ON_LOOP(loop_);
     return engine_stats;
   }
+  TransportCounters transport_counters() const override {
+    CHECK_ON_LOOP(loop_);
+    return transport;
+  }
   LoopStats loop_stats() const override { return loop_.stats(); }
   std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
     CHECK_ON_LOOP(loop_);
@@ -61,6 +65,7 @@ class FakeBackend final : public Backend {
  public:
   Tickets tickets;
   EngineStats engine_stats;
+  TransportCounters transport;
   std::vector<ChunkInfo> chunk_rows;
   std::vector<PeerInfo> peer_rows;
   std::pair<std::uint64_t, std::uint64_t> units;

@@ -35,6 +35,32 @@ TEST_F(ControlServerTest, StatsShowMemoryPressureAndItsEnd) {
   EXPECT_FALSE(stats().memory_pressure());
 }
 
+TEST_F(ControlServerTest, StatsShowWhatTheTransportCounts) {
+  on_loop([&] {
+    backend_.transport.protocol_errors = 3;
+    backend_.transport.unknown_ids = 2;
+    backend_.transport.hellos_refused = 4;
+    backend_.transport.hello_timeouts = 5;
+    backend_.transport.unknown_senders = 6;
+    backend_.transport.sends_abandoned = 7;
+    backend_.transport.connections_rejected = 8;
+    backend_.engine_stats.counters.protocol_errors = 10;
+    return 0;
+  });
+  v1::StatsResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(v1::Admin::NewStub(channel_)->Stats(&context, v1::StatsRequest(), &response).ok());
+  const auto& counters = response.counters();
+  EXPECT_EQ(counters.at("transport_protocol_errors"), 3u);
+  EXPECT_EQ(counters.at("transport_unknown_ids"), 2u);
+  EXPECT_EQ(counters.at("transport_hellos_refused"), 4u);
+  EXPECT_EQ(counters.at("transport_hello_timeouts"), 5u);
+  EXPECT_EQ(counters.at("transport_unknown_senders"), 6u);
+  EXPECT_EQ(counters.at("transport_sends_abandoned"), 7u);
+  EXPECT_EQ(counters.at("transport_connections_rejected"), 8u);
+  EXPECT_EQ(counters.at("protocol_errors"), 13u) << "the engine's and the transport's";
+}
+
 TEST_F(ControlServerTest, ChunksComeInPages) {
   on_loop([&] {
     for (ChunkIndex i = 0; i < 5; ++i) {

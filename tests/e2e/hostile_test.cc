@@ -1,13 +1,16 @@
 // A stranger at the data port: it speaks UCX and nothing else that it should. The sidecar throws it out and
 // goes on.
 #include <arpa/inet.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <ucp/api/ucp.h>
 
+#include <optional>
 #include <random>
 #include <thread>
 
 #include "am_protocol/codec.h"
+#include "control/sidecar.grpc.pb.h"
 #include "core/check.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/contents.h"
@@ -79,6 +82,15 @@ class Stranger {
     return broken_;
   }
   [[nodiscard]] const std::vector<std::vector<std::byte>>& answers() const { return answers_; }
+  // The last answer, if it is one of that kind and more than `before` have come.
+  template <class Kind>
+  [[nodiscard]] std::optional<Kind> answer_after(std::size_t before) {
+    for (int i = 0; i < 500 && answers_.size() <= before && !broken_; ++i) progress(milliseconds(10));
+    Message answer;
+    if (answers_.size() <= before || !decode(answers_.back(), 0, answer)) return std::nullopt;
+    const Kind* const kind = std::get_if<Kind>(&answer);
+    return kind != nullptr ? std::optional(*kind) : std::nullopt;
+  }
 
  private:
   void connect(const std::string& address) {
@@ -143,6 +155,55 @@ class Hostile : public ::testing::Test {
     return header;
   }
 
+  [[nodiscard]] std::uint64_t counter(const char* name) const {
+    return cluster_.stats(0).counters().at(name);
+  }
+  [[nodiscard]] std::shared_ptr<grpc::Channel> channel() const {
+    return grpc::CreateChannel(cluster_.address(0), grpc::InsecureChannelCredentials());
+  }
+  // A stranger with a ticket is none any more, but has no manners all the same.
+  void introduce(Stranger& stranger, Hello hello) {
+    hello.instance = kInstance;
+    hello.to_instance = cluster_.stats(0).instance();
+    stranger.send(kAmId, encoded(hello));
+    const auto answer = stranger.answer_after<HelloAck>(0);
+    ASSERT_TRUE(answer);
+    ASSERT_EQ(answer->code, Errc::kOk) << answer->text.view();
+  }
+  void introduce_as_client(Stranger& stranger) {
+    v1::RegisterRequest request;
+    request.set_client_instance(kInstance);
+    request.set_protocol_version_min(kProtocolVersionMin);
+    request.set_protocol_version_max(kProtocolVersionMax);
+    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    v1::RegisterResponse response;
+    grpc::ClientContext context;
+    const auto status = v1::Registration::NewStub(channel())->Register(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    Hello hello;
+    hello.rank = 0;
+    hello.ticket.assign(response.ticket());
+    introduce(stranger, hello);
+  }
+  void introduce_as_peer(Stranger& stranger) {
+    v1::ConnectRequest request;
+    request.set_from_rank(1);
+    request.set_from_instance(kInstance);
+    request.set_protocol_version_min(kProtocolVersionMin);
+    request.set_protocol_version_max(kProtocolVersionMax);
+    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    v1::ConnectResponse response;
+    grpc::ClientContext context;
+    const auto status = v1::Membership::NewStub(channel())->Connect(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    Hello hello;
+    hello.role = Role::kPeer;
+    hello.rank = 1;
+    hello.ticket.assign(response.ticket());
+    introduce(stranger, hello);
+  }
+
+  static constexpr InstanceId kInstance = 4711;
   Cluster cluster_{{.nodes = {"a", "b"}}};
 };
 
@@ -154,6 +215,8 @@ TEST_F(Hostile, SmokeActiveMessagesWithUnknownIdsAreRejected) {
     stranger.send(id, std::vector<std::byte>(40, std::byte{7}), 1 << 20, true);
     EXPECT_TRUE(stranger.is_thrown_out()) << "id " << id;
   }
+  EXPECT_GE(counter("transport_unknown_ids"), 6u);
+  EXPECT_GE(counter("protocol_errors"), 6u);
   expect_serves("after unknown ids");
 }
 
@@ -169,6 +232,7 @@ TEST_F(Hostile, SmokeWhoSendsJunkOfAnyLengthIsThrownOut) {
     EXPECT_TRUE(stranger.is_thrown_out()) << size << " bytes";
   }
   EXPECT_NE(cluster_.log(0).find("was closed"), std::string::npos) << "an operator must be able to see it";
+  EXPECT_GE(counter("protocol_errors"), 13u);
   expect_serves("after junk");
 }
 
@@ -216,7 +280,65 @@ TEST_F(Hostile, AHelloWithATicketOfItsOwnInventionIsRefused) {
     EXPECT_NE(std::get<HelloAck>(answer).code, Errc::kOk);
   }
   EXPECT_EQ(cluster_.stats(0).clients(), 0u);
+  EXPECT_EQ(counter("transport_hellos_refused"), 2u);
   expect_serves("after an impostor");
+}
+
+TEST_F(Hostile, AClientsBadRequestsAreAnsweredWithProtocolAndTheEighthEndsItsConnection) {
+  Stranger client(address());
+  introduce_as_client(client);
+  Send send;
+  send.meta.id.assign("bad");
+  send.meta.num_chunks = 1;
+  send.meta.kind = ChunkKind::kObject;
+  send.meta.bytes = 5'000;
+  send.source = Source::kPayload;
+  send.destinations.add_group(std::array<Rank, 1>{1});
+  for (send.request = 1; send.request <= 7; ++send.request) {
+    client.send(kAmId, encoded(send), 4'999, send.request % 2 == 0);
+    const auto reply = client.answer_after<Reply>(send.request);
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->request, send.request);
+    EXPECT_EQ(reply->stage, Stage::kFinal);
+    EXPECT_EQ(reply->code, Errc::kProtocol);
+    EXPECT_EQ(reply->text.view(), "payload: not as long as meta.bytes says");
+    EXPECT_EQ(counter("protocol_errors"), send.request);
+  }
+  client.send(kAmId, encoded(send), 4'999);
+  EXPECT_TRUE(client.is_thrown_out());
+  EXPECT_EQ(counter("protocol_errors"), 8u);
+  EXPECT_EQ(counter("transport_protocol_errors"), 8u);
+  EXPECT_EQ(counter("data"), 0u);
+  expect_serves("after bad requests");
+}
+
+TEST_F(Hostile, APeersBadTransfersAreAcknowledgedWithProtocolEachTimeTheyCome) {
+  Stranger peer(address());
+  introduce_as_peer(peer);
+  Chunk chunk;
+  chunk.transfer = {1, 1};
+  chunk.meta.id.assign("bad");
+  chunk.meta.num_chunks = 1;
+  chunk.meta.kind = ChunkKind::kObject;
+  chunk.meta.bytes = 5'000;
+  for (std::size_t time = 1; time <= 3; ++time) {
+    peer.send(kAmId, encoded(chunk), 4'999, time == 2);
+    const auto ack = peer.answer_after<Ack>(time);
+    ASSERT_TRUE(ack);
+    EXPECT_EQ(ack->sequence, 1u);
+    EXPECT_EQ(ack->code, Errc::kProtocol);
+    EXPECT_EQ(ack->consumed, time == 1 ? 4'999u : time == 2 ? 4'999u : 9'998u) << "dropped is consumed";
+  }
+  const std::size_t answers = peer.answers().size();
+  peer.send(kAmId, std::vector<std::byte>(50, std::byte{9}), 10);  // nobody can tell what that was
+  chunk.transfer = {1 << 20, 1};
+  peer.send(kAmId, encoded(chunk), 4'999);  // no sequence that it could use
+  peer.progress(milliseconds(100));
+  EXPECT_EQ(counter("protocol_errors"), 5u);
+  EXPECT_EQ(peer.answers().size(), answers);
+  EXPECT_FALSE(peer.broken());
+  EXPECT_EQ(counter("data"), 0u);
+  expect_serves("after bad transfers");
 }
 
 // Every single bit of a message turned, and every prefix: none of it may end the process.
