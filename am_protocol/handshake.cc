@@ -74,6 +74,9 @@ Endpoint* UcxTransportImpl::open_and_greet(Link& link, const SocketAddress& addr
     return nullptr;
   }
   hello.bulk = bulk;
+  // At once, before UCX makes progress on this connection: it knows of no lanes yet and fits the message to
+  // those that come. Later it supposes some, and UCX 1.13 fails what it began for TCP when shared memory
+  // comes instead.
   issue(make_send(hello, 0), *endpoint, {}, false);
   return endpoint;
 }
