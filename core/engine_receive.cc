@@ -316,6 +316,10 @@ void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
       return;
     }
   }
+  // It overtook its chunk, whose payload travels beside it: that will be dropped when it comes.
+  if (peer.window.seen(withdraw.sequence) == DedupWindow::Seen::kNew) {
+    ack(peer, link.id, withdraw.sequence, Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
+  }
 }
 
 // --- room
