@@ -15,6 +15,8 @@ Datum* ChunkStore::make(const DataId& id, const Hash128& hash, TimeNs now) {
   datum->id = id;
   datum->hash = hash;
   datum->touched = now;
+  take_spare(datum->arrived);
+  take_spare(datum->done);
   datum_index_.insert(hash.low, index_of(datum));
   all_.push_back(datum);
   return datum;
@@ -25,7 +27,21 @@ void ChunkStore::erase(Datum* datum) {
   const std::uint32_t index = index_of(datum);
   CHECK(datum_index_.erase(datum->hash.low, [&](std::uint32_t i) { return i == index; }));
   all_.remove(datum);
+  keep_spare(datum->arrived);
+  keep_spare(datum->done);
   data_.release(datum);
+}
+
+void ChunkStore::take_spare(Ranges& ranges) {
+  if (spare_.empty()) return;
+  ranges = std::move(spare_.back());
+  spare_.pop_back();
+}
+
+void ChunkStore::keep_spare(Ranges& ranges) {
+  if (ranges.room() == 0 || ranges.room() > kRoomKept) return;
+  ranges.clear();
+  spare_.push_back(std::move(ranges));
 }
 
 ChunkEntry* ChunkStore::find(const Datum& datum, ChunkIndex chunk) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "core/flat_index.h"
 #include "core/hash.h"
@@ -142,6 +143,10 @@ class ChunkStore {
   [[nodiscard]] std::size_t chunk_count() const { return chunk_index_.size(); }
 
  private:
+  static constexpr std::size_t kRoomKept = 64;  // a datum that had more holes than that gives its memory back
+
+  void take_spare(Ranges& ranges);
+  void keep_spare(Ranges& ranges);
   std::uint32_t index_of(const Datum* datum) const { return data_.handle_of(datum).index; }
   // Chunk numbers come from outside too: with the datum's keyed hash nobody can choose ones that collide.
   static std::uint64_t key(const Datum& datum, ChunkIndex chunk) { return mix(datum.hash.low, chunk); }
@@ -154,6 +159,7 @@ class ChunkStore {
   FlatIndex datum_index_;
   FlatIndex chunk_index_;
   Tombstones tombstones_;
+  std::vector<Ranges> spare_;  // empty ones with memory, so that a new datum takes none from the heap
   DatumList all_;
   ParkedList parked_, parked_wanted_;
 };

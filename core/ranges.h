@@ -62,6 +62,8 @@ class Ranges {
     ranges_.clear();
     count_ = 0;
   }
+  // Memory that is kept for the next add(), in ranges.
+  [[nodiscard]] std::size_t room() const { return ranges_.capacity(); }
 
  private:
   struct Range {
