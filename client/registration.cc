@@ -12,11 +12,12 @@
 namespace sidecar::client_internal {
 namespace {
 
-// A sidecar that is only just starting is asked again soon; proxies are for the world outside.
+// A sidecar that is only just starting is asked again soon. One that is slow gets its time: gRPC gives up an
+// attempt to connect after what it calls the minimum back-off. Proxies are for the world outside.
 std::shared_ptr<grpc::Channel> channel_to(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
