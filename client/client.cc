@@ -1,5 +1,6 @@
 #include "sidecar/client.h"
 
+#include <mutex>
 #include <utility>
 
 #include "client/arguments.h"
@@ -117,16 +118,30 @@ Result<Parcel> parcel_of(const Tensor& tensor, std::uint64_t bytes) {
 
 inline namespace api {
 
-Client::Client(std::shared_ptr<Runtime> runtime) : runtime_(std::move(runtime)) {}
+// close() takes the runtime away while other threads may be calling: whoever calls holds it meanwhile.
+struct Client::Shared {
+  std::mutex mutex;
+  std::shared_ptr<Runtime> runtime;  // under mutex
+};
+
+Client::Client(std::shared_ptr<Runtime> runtime) : shared_(std::make_shared<Shared>()) {
+  shared_->runtime = std::move(runtime);
+}
 Client::Client(Client&&) noexcept = default;
 Client::~Client() { close(); }
 
 Client& Client::operator=(Client&& other) noexcept {
   if (this != &other) {
     close();
-    runtime_ = std::move(other.runtime_);
+    shared_ = std::move(other.shared_);
   }
   return *this;
+}
+
+std::shared_ptr<Runtime> Client::runtime() const {
+  if (shared_ == nullptr) return nullptr;
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->runtime;
 }
 
 Expected<Client> Client::connect(ClientOptions options) {
@@ -137,9 +152,13 @@ Expected<Client> Client::connect(ClientOptions options) {
 }
 
 void Client::close() {
-  if (runtime_ == nullptr) return;
-  runtime_->close();
-  runtime_ = nullptr;
+  if (shared_ == nullptr) return;
+  std::shared_ptr<Runtime> taken;
+  {
+    const std::lock_guard lock(shared_->mutex);
+    taken.swap(shared_->runtime);
+  }
+  if (taken != nullptr) taken->close();
 }
 
 // --- send
@@ -147,46 +166,49 @@ void Client::close() {
 
 SendHandle Client::send_async(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,
                               ChunkIndex num_chunks, const SendOptions& options) {
-  if (runtime_ == nullptr) return refused(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return refused(not_connected());
   const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), tensor.dtype,
                                                  tensor.shape, options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  const auto destinations = client_internal::destinations_of(to, held->rank());
   if (!destinations) return refused(failure_of(destinations.error()));
   auto parcel = parcel_of(tensor, meta->bytes);
   if (!parcel) return refused(failure_of(parcel.error()));
-  return start_send(runtime_, *meta, *destinations, std::move(*parcel), options.deadline);
+  return start_send(held, *meta, *destinations, std::move(*parcel), options.deadline);
 }
 
 SendHandle Client::send_async(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk,
                               ChunkIndex num_chunks, const SendOptions& options) {
-  if (runtime_ == nullptr) return refused(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return refused(not_connected());
   const auto meta =
       client_internal::object_meta(id, position_of(chunk, num_chunks, options), object, options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  const auto destinations = client_internal::destinations_of(to, held->rank());
   if (!destinations) return refused(failure_of(destinations.error()));
   if (object.data == nullptr && object.bytes > 0) {
     return refused({Errc::kInvalidArgument, kNoRank, "data: null"});
   }
   const Source source = object.bytes <= kInlineBytesMax ? Source::kInline : Source::kPayload;
-  return start_send(runtime_, *meta, *destinations, {source, bytes_at(object.data, object.bytes)},
+  return start_send(held, *meta, *destinations, {source, bytes_at(object.data, object.bytes)},
                     options.deadline);
 }
 
 SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups& to, ChunkIndex chunk,
                               ChunkIndex num_chunks, const SendOptions& options) {
-  if (runtime_ == nullptr) return refused(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return refused(not_connected());
   if (!buffer.valid()) return refused({Errc::kInvalidArgument, kNoRank, "buffer: empty, or sent already"});
   const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), buffer.dtype(),
                                                  buffer.shape(), options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  const auto destinations = client_internal::destinations_of(to, held->rank());
   if (!destinations) return refused(failure_of(destinations.error()));
   const std::shared_ptr<Buffer::Content> content = std::exchange(buffer, Buffer()).content();
   Parcel parcel;
   auto* const in_arena = dynamic_cast<SlotContent*>(content.get());
-  if (in_arena != nullptr && in_arena->keeper == runtime_) {
+  if (in_arena != nullptr && in_arena->keeper == held) {
     parcel.source = Source::kSlot;
     parcel.slot = in_arena->slot;
     in_arena->granted = false;  // the sidecar's from now on
@@ -196,7 +218,7 @@ SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups
     parcel.bytes = {content->data, content->bytes};
     parcel.owner = content;
   }
-  return start_send(runtime_, *meta, *destinations, std::move(parcel), options.deadline);
+  return start_send(held, *meta, *destinations, std::move(parcel), options.deadline);
 }
 
 Expected<void> Client::send(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,
@@ -219,15 +241,16 @@ Expected<void> Client::send(Buffer&& buffer, std::string_view id, const Groups& 
 
 Future<Buffer> Client::allocate_async(std::vector<std::uint64_t> shape, Dtype dtype,
                                       std::chrono::nanoseconds deadline) {
-  if (runtime_ == nullptr) return ready<Buffer>(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return ready<Buffer>(not_connected());
   // The same checks as for sending it, under some id.
   const auto meta = client_internal::tensor_meta("id", {}, dtype, shape, 0);
   if (!meta) return ready<Buffer>(failure_of(meta.error()));
-  if (meta->bytes == 0 || !runtime_->maps_arena()) {
+  if (meta->bytes == 0 || !held->maps_arena()) {
     return ready<Buffer>(client_internal::Session::private_buffer(dtype, std::move(shape), meta->bytes));
   }
   Future<Buffer> future;
-  std::unique_ptr<Op> op = make_op<Buffer>(runtime_, OpKind::kAllocate, deadline, &future);
+  std::unique_ptr<Op> op = make_op<Buffer>(held, OpKind::kAllocate, deadline, &future);
   op->wanted = std::make_shared<Buffer::Content>();
   op->wanted->bytes = meta->bytes;
   op->wanted->dtype = dtype;
@@ -237,7 +260,7 @@ Future<Buffer> Client::allocate_async(std::vector<std::uint64_t> shape, Dtype dt
   allocate.request = op->request;
   allocate.bytes = meta->bytes;
   allocate.timeout_ns = op->timeout_ns;
-  runtime_->submit(std::move(op), std::move(message), {});
+  held->submit(std::move(op), std::move(message), {});
   return future;
 }
 
@@ -248,13 +271,14 @@ Expected<Buffer> Client::allocate(std::vector<std::uint64_t> shape, Dtype dtype,
 
 Future<void> Client::close_stream_async(std::string_view id, ChunkIndex num_chunks, const Groups& to,
                                         std::chrono::nanoseconds deadline) {
-  if (runtime_ == nullptr) return ready<void>(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return ready<void>(not_connected());
   const auto data_id = client_internal::data_id_of(id);
   if (!data_id) return ready<void>(failure_of(data_id.error()));
-  const auto destinations = client_internal::destinations_of(to, runtime_->rank());
+  const auto destinations = client_internal::destinations_of(to, held->rank());
   if (!destinations) return ready<void>(failure_of(destinations.error()));
   Future<void> future;
-  std::unique_ptr<Op> op = make_op<void>(runtime_, OpKind::kPlain, deadline, &future);
+  std::unique_ptr<Op> op = make_op<void>(held, OpKind::kPlain, deadline, &future);
   auto message = std::make_unique<Message>(std::in_place_type<CloseStream>);
   CloseStream& close = std::get<CloseStream>(*message);
   close.request = op->request;
@@ -262,7 +286,7 @@ Future<void> Client::close_stream_async(std::string_view id, ChunkIndex num_chun
   close.num_chunks = num_chunks;
   close.destinations = *destinations;
   close.timeout_ns = op->timeout_ns;
-  runtime_->submit(std::move(op), std::move(message), {});
+  held->submit(std::move(op), std::move(message), {});
   return future;
 }
 
@@ -272,14 +296,15 @@ Expected<void> Client::close_stream(std::string_view id, ChunkIndex num_chunks, 
 }
 
 Future<View> Client::recv_async(std::string_view id, ChunkIndex chunk, std::chrono::nanoseconds deadline) {
-  if (runtime_ == nullptr) return ready<View>(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return ready<View>(not_connected());
   const auto data_id = client_internal::data_id_of(id);
   if (!data_id) return ready<View>(failure_of(data_id.error()));
   Future<View> future;
-  std::unique_ptr<Op> op = make_op<View>(runtime_, OpKind::kRecv, deadline, &future);
+  std::unique_ptr<Op> op = make_op<View>(held, OpKind::kRecv, deadline, &future);
   op->id = *data_id;
   op->chunk = chunk;
-  op->by_value = !runtime_->maps_arena();
+  op->by_value = !held->maps_arena();
   auto message = std::make_unique<Message>(std::in_place_type<Recv>);
   Recv& recv = std::get<Recv>(*message);
   recv.request = op->request;
@@ -287,7 +312,7 @@ Future<View> Client::recv_async(std::string_view id, ChunkIndex chunk, std::chro
   recv.chunk = chunk;
   recv.timeout_ns = op->timeout_ns;
   recv.by_value = op->by_value;
-  runtime_->submit(std::move(op), std::move(message), {});
+  held->submit(std::move(op), std::move(message), {});
   return future;
 }
 
@@ -296,17 +321,18 @@ Expected<View> Client::recv(std::string_view id, ChunkIndex chunk, std::chrono::
 }
 
 Future<void> Client::mark_done_async(std::string_view id, ChunkIndex chunk) {
-  if (runtime_ == nullptr) return ready<void>(not_connected());
+  const std::shared_ptr<Runtime> held = runtime();
+  if (held == nullptr) return ready<void>(not_connected());
   const auto data_id = client_internal::data_id_of(id);
   if (!data_id) return ready<void>(failure_of(data_id.error()));
   Future<void> future;
-  std::unique_ptr<Op> op = make_op<void>(runtime_, OpKind::kPlain, kDefaultDeadline, &future);
+  std::unique_ptr<Op> op = make_op<void>(held, OpKind::kPlain, kDefaultDeadline, &future);
   auto message = std::make_unique<Message>(std::in_place_type<MarkDone>);
   MarkDone& done = std::get<MarkDone>(*message);
   done.request = op->request;
   done.id = *data_id;
   done.chunk = chunk;
-  runtime_->submit(std::move(op), std::move(message), {});
+  held->submit(std::move(op), std::move(message), {});
   return future;
 }
 
@@ -314,19 +340,34 @@ Expected<void> Client::mark_done(std::string_view id, ChunkIndex chunk) {
   return mark_done_async(id, chunk).get();
 }
 
-int Client::fd() const { return runtime_ == nullptr ? -1 : runtime_->fd(); }
+int Client::fd() const {
+  const std::shared_ptr<Runtime> held = runtime();
+  return held == nullptr ? -1 : held->fd();
+}
 
 std::chrono::nanoseconds Client::poll_within() const {
-  return runtime_ == nullptr ? kForever : runtime_->poll_within();
+  const std::shared_ptr<Runtime> held = runtime();
+  return held == nullptr ? kForever : held->poll_within();
 }
 
 void Client::poll(std::chrono::nanoseconds wait_max) {
-  if (const std::shared_ptr<Runtime> runtime = runtime_; runtime != nullptr) runtime->poll(wait_max);
+  if (const std::shared_ptr<Runtime> held = runtime(); held != nullptr) held->poll(wait_max);
 }
 
-bool Client::connected() const { return runtime_ != nullptr && runtime_->connected(); }
-Rank Client::rank() const { return runtime_ == nullptr ? kNoRank : runtime_->rank(); }
-bool Client::shares_memory() const { return runtime_ != nullptr && runtime_->maps_arena(); }
+bool Client::connected() const {
+  const std::shared_ptr<Runtime> held = runtime();
+  return held != nullptr && held->connected();
+}
+
+Rank Client::rank() const {
+  const std::shared_ptr<Runtime> held = runtime();
+  return held == nullptr ? kNoRank : held->rank();
+}
+
+bool Client::shares_memory() const {
+  const std::shared_ptr<Runtime> held = runtime();
+  return held != nullptr && held->maps_arena();
+}
 
 }  // namespace api
 }  // namespace sidecar

@@ -1,18 +1,23 @@
 // The client library: hands tensors and small objects from one executor to others through its sidecar.
 //
+//   // the producer
 //   auto client = sidecar::Client::connect({.rank = 0});
-//   client->send(sidecar::Tensor{data, sidecar::Dtype::kF32, {16, 4096}}, "request-1", {{2, 3}});  // the
-//   producer auto view = client->recv("request-1");                                                       //
-//   a consumer use(view->bytes()); client->mark_done("request-1");
+//   auto sent = client->send(sidecar::Tensor{data, sidecar::Dtype::kF32, {16, 4096}}, "request-1", {{2, 3}});
+//
+//   // a consumer
+//   auto client = sidecar::Client::connect({.rank = 2, .group = {2, 3}});
+//   auto view = client->recv("request-1");
+//   use(view->bytes());
+//   auto done = client->mark_done("request-1");
 //
 // Each call exists twice: waiting, and with _async returning a Future. Every call has a deadline, its own or
 // that of the options. When the sidecar is lost, all calls end with kPeerLost naming its rank, and the way on
 // is to connect anew.
 //
-// Threads: with Progress::kThread any thread may call anything. With Progress::kCaller one thread does
-// everything, including destroying views. Callbacks (Future::then) run where progress is made and must
-// neither block nor wait. Fork: a forked child must not touch a client, its views or its buffers; exec at
-// once, or connect in the child. Only one thing throws: running out of memory.
+// Threads: with Progress::kThread any thread may call anything, close() included. With Progress::kCaller one
+// thread does everything, including destroying views. Callbacks (Future::then) run where progress is made and
+// must neither block nor wait. Fork: a forked child must not touch a client, its views or its buffers; exec
+// at once, or connect in the child. Only one thing throws: running out of memory.
 #pragma once
 
 #include <chrono>
@@ -122,8 +127,10 @@ class Client {
       const;  // the sidecar's arena is mapped here: allocate and recv copy nothing
 
  private:
+  struct Shared;
   explicit Client(std::shared_ptr<client_internal::Runtime> runtime);
-  std::shared_ptr<client_internal::Runtime> runtime_;
+  [[nodiscard]] std::shared_ptr<client_internal::Runtime> runtime() const;  // null: closed
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace api
