@@ -1,11 +1,22 @@
 #include "sidecar/future.h"
 
 namespace sidecar {
+namespace {
+
+thread_local int callbacks_running = 0;
+
+}  // namespace
+
 inline namespace api {
 namespace detail {
 
+InCallback::InCallback() { ++callbacks_running; }
+InCallback::~InCallback() { --callbacks_running; }
+
+// Whether this is a callback cannot be left to the driver: a client that is ending has none any more.
 bool StateBase::wait(std::chrono::nanoseconds wait_max) {
   if (ready()) return true;
+  if (callbacks_running > 0) return false;
   const std::shared_ptr<Driver> driver = driver_.lock();
   if (driver != nullptr && !driver->may_wait()) return false;
   const bool for_ever = wait_max == kForever;

@@ -139,6 +139,7 @@ void Runtime::cancel(std::uint64_t request) { hand_over({nullptr, nullptr, {}, r
 
 void Runtime::hand_over(Submission submission) {
   if (driven_by_caller() || loop_->on_loop_thread()) {
+    take_submissions();  // handed over earlier by other threads: a cancel may be meant for one of them
     start(submission);
     loop_->kick();
     return;
@@ -188,7 +189,12 @@ void Runtime::close() {
   }
 }
 
-void Runtime::end_calls() { session_->end_all({Errc::kCancelled, rank(), "the client was closed"}); }
+// Callbacks run in here, and must not run the loop again.
+void Runtime::end_calls() {
+  const bool before = std::exchange(in_step_, true);
+  session_->end_all({Errc::kCancelled, rank(), "the client was closed"});
+  in_step_ = before;
+}
 
 // Batched: the first one wakes the loop, and all that gather until it has woken go together.
 void Runtime::gave_up(std::size_t pending) {

@@ -116,6 +116,30 @@ TEST(Future, CancelNamesTheCallAndDoesNothingOnceItIsOver) {
   EXPECT_EQ(f.driver->cancelled_, 0u);
 }
 
+TEST(Future, CanBeCancelledAfterItWasGivenACallbackAndNotAfterItsResultWasTaken) {
+  Fixture f;
+  f.future.then([](Expected<int>) {});
+  EXPECT_FALSE(f.future.valid());
+  f.future.cancel();
+  EXPECT_EQ(f.driver->cancelled_, 42u);
+  Fixture taken;
+  taken.state->set(1);
+  EXPECT_TRUE(taken.future.get());
+  taken.future.cancel();
+  EXPECT_EQ(taken.driver->cancelled_, 0u);
+}
+
+TEST(Future, NothingIsWaitedForInACallbackAlsoWhenTheClientIsGone) {
+  Fixture f;
+  Fixture other;
+  bool waited = true;
+  f.future.then([&](Expected<int>) { waited = other.future.wait(); });
+  f.driver = nullptr;
+  other.driver = nullptr;
+  f.state->set(1);
+  EXPECT_FALSE(waited);
+}
+
 TEST(Future, CancelAfterTheClientIsGoneIsHarmless) {
   Fixture f;
   f.driver = nullptr;

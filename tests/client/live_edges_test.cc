@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <future>
 #include <thread>
 
 #include "client/registration.h"
@@ -48,6 +49,21 @@ TEST_F(LiveEdges, ThreadsMayCallWhileAnotherCloses) {
   }
 }
 
+TEST_F(LiveEdges, ACancelInACallbackReachesACallThatWasOnlyJustMade) {
+  Client client = cluster_.client(1);
+  std::promise<void> in_callback;
+  std::promise<Future<View>*> made;
+  client.recv_async("never", 0, seconds(0)).then([&](const Expected<View>&) {
+    in_callback.set_value();
+    made.get_future().get()->cancel();  // no callback should block; this one keeps the call from being seen
+  });
+  in_callback.get_future().wait();
+  Future<View> waiting = client.recv_async("never", 0, kForever);
+  made.set_value(&waiting);
+  ASSERT_TRUE(waiting.wait(seconds(10)));
+  EXPECT_EQ(waiting.get().code(), Errc::kCancelled);
+}
+
 class LiveCallbacks : public ::testing::TestWithParam<Progress> {
  protected:
   Client client() const {
@@ -62,6 +78,35 @@ INSTANTIATE_TEST_SUITE_P(Modes, LiveCallbacks, ::testing::Values(Progress::kThre
                          [](const auto& mode) {
                            return mode.param == Progress::kThread ? "Thread" : "Caller";
                          });
+
+TEST_P(LiveCallbacks, ACallCanBeCancelledAfterItWasGivenACallback) {
+  Client client = this->client();
+  std::atomic<Errc> code = Errc::kOk;
+  Future<View> future = client.recv_async("never", 0, kForever);
+  future.then([&](const Expected<View>& view) { code = view.code(); });
+  EXPECT_FALSE(future.valid());
+  future.cancel();
+  for (int i = 0; i < 1000 && code == Errc::kOk; ++i) {
+    client.poll(milliseconds(10));
+    if (GetParam() == Progress::kThread) std::this_thread::sleep_for(milliseconds(10));
+  }
+  EXPECT_EQ(code, Errc::kCancelled);
+}
+
+TEST_P(LiveCallbacks, WaitingInACallbackOfCloseFailsInsteadOfHanging) {
+  const auto start = std::chrono::steady_clock::now();
+  {
+    Client client = this->client();
+    // Some of these end after the callback has returned.
+    auto others = std::make_shared<std::vector<Future<View>>>();
+    for (ChunkIndex i = 0; i < 10; ++i) others->push_back(client.recv_async("never", i, seconds(60)));
+    client.recv_async("never", 10, seconds(60)).then([others](const Expected<View>&) {
+      for (Future<View>& other : *others) other.wait();
+    });
+    for (ChunkIndex i = 11; i < 20; ++i) others->push_back(client.recv_async("never", i, seconds(60)));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(20));
+}
 
 TEST_P(LiveCallbacks, ACallbackOfCloseMayCloseAgain) {
   std::atomic<int> ended = 0;

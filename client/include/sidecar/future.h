@@ -52,6 +52,15 @@ class StateBase {
   std::uint64_t request_ = 0;
 };
 
+// While it lives, this thread runs a callback: nothing may be waited for on it.
+class InCallback {
+ public:
+  InCallback();
+  ~InCallback();
+  InCallback(const InCallback&) = delete;
+  InCallback& operator=(const InCallback&) = delete;
+};
+
 template <class T>
 class State final : public StateBase {
  public:
@@ -67,7 +76,9 @@ class State final : public StateBase {
       ready_.store(true, std::memory_order_release);
       changed_.notify_all();
     }
-    if (then) then(std::move(value));  // NOLINT(bugprone-use-after-move): moved from only without a callback
+    if (!then) return;
+    const InCallback guard;
+    then(std::move(value));  // NOLINT(bugprone-use-after-move): moved from only without a callback
   }
 
   void then(std::function<void(Expected<T>)> callback) {
@@ -108,7 +119,7 @@ class [[nodiscard]] Future {
   Future& operator=(const Future&) = delete;
 
   // False once the result was taken (get, then) or when there never was a call.
-  [[nodiscard]] bool valid() const { return state_ != nullptr; }
+  [[nodiscard]] bool valid() const { return state_ != nullptr && !called_back_; }
   [[nodiscard]] bool ready() const { return state_->ready(); }
 
   // True when the result is there. The call goes on when it is not. Always false inside a callback.
@@ -126,14 +137,20 @@ class [[nodiscard]] Future {
   // (Progress::kThread) or in the caller's poll (Progress::kCaller). The callback must not block and must not
   // wait for another result.
   void then(std::function<void(Expected<T>)> callback) {
-    std::exchange(state_, nullptr)->then(std::move(callback));
+    called_back_ = true;
+    const std::shared_ptr<detail::State<T>> state = state_;  // the callback may destroy this future
+    state->then(std::move(callback));
   }
 
-  // Asks for an early end with kCancelled. The result may still be a success that was already under way.
-  void cancel() { state_->cancel(); }
+  // Asks for an early end with kCancelled, also after then(). The result may still be a success that was
+  // already under way. After the result was taken it does nothing.
+  void cancel() {
+    if (state_ != nullptr) state_->cancel();
+  }
 
  private:
   std::shared_ptr<detail::State<T>> state_;
+  bool called_back_ = false;
 };
 
 }  // namespace api
