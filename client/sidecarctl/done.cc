@@ -19,11 +19,13 @@ Expected<std::set<ChunkIndex>> known_chunks(const Settings& settings, const std:
   const auto held = client_internal::ask_chunks(*address, std::chrono::seconds(5));
   if (!held) return held.error();
   std::set<ChunkIndex> chunks;
+  ChunkIndex length = 0;
   for (const ChunkLine& line : *held) {
     if (line.id != id) continue;
     chunks.insert(line.chunk);
-    for (ChunkIndex i = 0; i < line.num_chunks; ++i) chunks.insert(chunks.end(), i);
+    length = std::max(length, line.num_chunks);
   }
+  for (ChunkIndex i = 0; i < length; ++i) chunks.insert(i);
   return chunks;
 }
 
