@@ -71,7 +71,7 @@ Output::Output(int fd, bool owned, std::string path) : fd_(fd), owned_(owned), p
 
 Expected<Output> Output::open(const std::string& path) {
   if (path.empty() || path == "-") return Output(STDOUT_FILENO, false, "standard output");
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return io(path, "cannot create");
   return Output(fd, true, path);
 }
@@ -84,6 +84,11 @@ Output::Output(Output&& other) noexcept
 
 Output::~Output() {
   if (owned_) ::close(fd_);
+}
+
+Expected<void> Output::clear() {
+  if (seekable_ && ::ftruncate(fd_, 0) != 0) return io(path_, "cannot write");
+  return {};
 }
 
 Expected<void> Output::write(std::span<const std::byte> bytes) {

@@ -34,13 +34,15 @@ class Input {
 
 class Output {
  public:
-  // "-" or empty: standard output.
+  // "-" or empty: standard output. A file that is there keeps its contents until clear().
   static Expected<Output> open(const std::string& path);
   Output(Output&& other) noexcept;
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
   ~Output();
 
+  // Before the first write.
+  Expected<void> clear();
   Expected<void> write(std::span<const std::byte> bytes);
   // At the file's beginning; seekable() only.
   Expected<void> rewrite_start(std::span<const std::byte> bytes);

@@ -21,6 +21,7 @@ class Assembly {
  public:
   explicit Assembly(Output output) : output_(std::move(output)) {}
 
+  // The file's old contents go when the first chunk is here, not for a datum that never comes.
   Expected<void> add(const View& view);
   // Writes what could not be written before the shape was known.
   Expected<void> finish();
@@ -44,6 +45,7 @@ class Assembly {
 
 Expected<void> Assembly::start(const View& view) {
   started_ = true;
+  if (const Expected<void> cleared = output_.clear(); !cleared) return cleared;
   tensor_ = !view.is_object();
   if (!tensor_) return {};
   header_ = {view.dtype(), view.shape()};
@@ -79,6 +81,7 @@ Expected<void> Assembly::add(const View& view) {
 }
 
 Expected<void> Assembly::finish() {
+  if (!started_) return output_.clear();
   if (!tensor_ || only_described()) return {};
   if (output_.seekable()) {
     return output_.rewrite_start(bytes_of(npy::format(header_, kHeaderBytes)));

@@ -173,6 +173,18 @@ TEST_F(Programs, FailuresSayWhatAndForWhomAndExitWith1) {
   expect(ctl({"send", broken, "--id", "x", "--to", "1"}, 0), "its header speaks of");
 }
 
+TEST_F(Programs, AReceiveThatFailsLeavesTheFileAsItWas) {
+  const std::string out = file("out");
+  write(out, "precious");
+  EXPECT_EQ(ctl({"recv", "never", "-o", out, "--timeout", "0.1"}, 1).code, 1);
+  EXPECT_EQ(perf::read_file(out), "precious");
+  const std::string path = file("in");
+  write(path, "new");
+  ASSERT_EQ(ctl({"send", path, "--id", "n", "--to", "1"}, 0).code, 0);
+  EXPECT_EQ(ctl({"recv", "n", "-o", out, "--done"}, 1).code, 0);
+  EXPECT_EQ(perf::read_file(out), "new");
+}
+
 TEST_F(Programs, WrongUsageExitsWith2) {
   const std::string path = file("in");
   write(path, "x");
