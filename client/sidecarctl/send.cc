@@ -83,6 +83,8 @@ Expected<Cutter> Cutter::open(const SendArguments& arguments, std::uint64_t chun
   cutter.start_.resize(*got);
   if (!npy::is_npy(cutter.start_)) {
     cutter.total_ = cutter.input_.size();
+    // Those of /proc and their like do not tell how long they are.
+    if (cutter.total_ && *got > *cutter.total_) cutter.total_.reset();
     return cutter;
   }
   if (const Expected<void> read = cutter.read_header(chunk_bytes); !read) return read.error();

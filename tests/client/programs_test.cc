@@ -185,6 +185,13 @@ TEST_F(Programs, AReceiveThatFailsLeavesTheFileAsItWas) {
   EXPECT_EQ(perf::read_file(out), "new");
 }
 
+TEST_F(Programs, AFileThatDoesNotTellItsSizeIsSentWhole) {
+  const std::string out = file("out");
+  ASSERT_EQ(ctl({"send", "/proc/version", "--id", "v", "--to", "1"}, 0).code, 0);
+  ASSERT_EQ(ctl({"recv", "v", "-o", out, "--done"}, 1).code, 0);
+  EXPECT_EQ(perf::read_file(out), perf::read_file("/proc/version"));
+}
+
 TEST_F(Programs, WrongUsageExitsWith2) {
   const std::string path = file("in");
   write(path, "x");
