@@ -124,6 +124,16 @@ void unregister_client(const Registered& registered, InstanceId instance) {
       v1::Registration::NewStub(channel_to(registered.address))->Unregister(&context, request, &response));
 }
 
+Expected<std::string> default_address(Rank leader) {
+  constexpr Rank kBase = 10000;
+  constexpr Rank kLast = 65535 - kBase;
+  if (leader < 0 || leader > kLast) {
+    return Failure{Errc::kInvalidArgument, leader,
+                   "rank: only 0 to " + std::to_string(kLast) + " have a default port; name the address"};
+  }
+  return "127.0.0.1:" + std::to_string(kBase + leader);
+}
+
 std::string host_name() {
   std::array<char, 256> name{};
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";

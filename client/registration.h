@@ -38,6 +38,9 @@ struct Registered {
 Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline);
 void unregister_client(const Registered& registered, InstanceId instance);
 
+// Where a rank's gRPC server is unless somebody says otherwise. Fails for ranks whose port would be none.
+Expected<std::string> default_address(Rank leader);
+
 // The node's name when none is configured: the machine's host name.
 std::string host_name();
 

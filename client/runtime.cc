@@ -19,8 +19,6 @@ InstanceId random_instance() {
   return instance;
 }
 
-std::string default_address(Rank leader) { return "127.0.0.1:" + std::to_string(10000 + leader); }
-
 // Signals are the application's business, on its own threads.
 class SignalsBlocked {
  public:
@@ -64,7 +62,10 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   RegisterInput input;
   input.address = options.address;
   if (input.address.empty()) {
-    input.address = default_address(*std::min_element(options.group.begin(), options.group.end()));
+    const Rank leader = *std::min_element(options.group.begin(), options.group.end());
+    const Expected<std::string> address = default_address(leader);
+    if (!address) return address.error();
+    input.address = *address;
   }
   input.instance = random_instance();
   input.rank = options.rank;

@@ -13,7 +13,8 @@ namespace {
 constexpr std::chrono::seconds kAnswerDeadline{5};  // of the control plane, for a person at a terminal
 
 void add_common(CLI::App* app, Settings* settings) {
-  app->add_option("--rank", settings->rank, "the sidecar to talk to (default: $SIDECAR_RANK, or 0)");
+  app->add_option("--rank", settings->rank, "the sidecar to talk to (default: $SIDECAR_RANK, or 0)")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--address", settings->address, "its gRPC address (default: 127.0.0.1:10000+rank)");
   app->add_option("--timeout", settings->timeout_seconds, "seconds until a call is given up, 0: at once")
       ->check(CLI::NonNegativeNumber)
@@ -79,8 +80,10 @@ Expected<ClientOptions> options_of(const Settings& settings) {
     options->rank = *settings.rank;
     options->group.clear();
     if (settings.address.empty()) options->address.clear();
-  } else if (!settings.address.empty()) {
-    const auto status = client_internal::ask_status(settings.address, kAnswerDeadline);
+  } else if (!settings.address.empty() ||
+             (options->rank == kNoRank && options->group.empty() && !options->address.empty())) {
+    // An address says enough: the sidecar there knows its rank.
+    const auto status = client_internal::ask_status(options->address, kAnswerDeadline);
     if (!status) return status.error();
     options->rank = status->rank;
     options->group.clear();
@@ -101,11 +104,11 @@ int failed(const std::string& what, const Failure& failure) {
 
 Expected<std::string> address_of(const Settings& settings) {
   if (!settings.address.empty()) return settings.address;
-  if (settings.rank) return "127.0.0.1:" + std::to_string(10000 + *settings.rank);
+  if (settings.rank) return client_internal::default_address(*settings.rank);
   const Expected<ClientOptions> options = ClientOptions::from_env();
   if (!options) return options.error();
   if (!options->address.empty()) return options->address;
-  return "127.0.0.1:" + std::to_string(10000 + std::max(options->rank, 0));
+  return client_internal::default_address(std::max(options->rank, 0));
 }
 
 Expected<Client> connect(const Settings& settings) {

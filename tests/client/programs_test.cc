@@ -192,6 +192,24 @@ TEST_F(Programs, AFileThatDoesNotTellItsSizeIsSentWhole) {
   EXPECT_EQ(perf::read_file(out), perf::read_file("/proc/version"));
 }
 
+TEST_F(Programs, AnAddressInTheEnvironmentIsEnough) {
+  const std::string log = file("log");
+  perf::Process process({.argv = {perf::program_path("sidecarctl"), "recv", "never", "--timeout", "0.1"},
+                         .environment = {"SIDECAR_ADDRESS=" + cluster_.address(1)},
+                         .log = log});
+  EXPECT_EQ(code_of(process), 1);
+  EXPECT_NE(process.log_text().find("recv never: Timeout"), std::string::npos) << process.log_text();
+}
+
+TEST_F(Programs, ARankThatHasNoDefaultPortIsRefused) {
+  const auto run = [&](const std::string& rank) {
+    perf::Process process = start("sidecarctl", {"status", "--rank", rank}, file("log" + rank));
+    return Outcome{code_of(process), process.log_text()};
+  };
+  EXPECT_EQ(run("-1").code, 2);
+  EXPECT_NE(run("70000").text.find("InvalidArgument: rank: only 0 to 55535"), std::string::npos);
+}
+
 TEST_F(Programs, WrongUsageExitsWith2) {
   const std::string path = file("in");
   write(path, "x");
