@@ -154,8 +154,6 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
 }
 
 tl::expected<void, Exit> check_ranges(const Options& options) {
-  if (options.rank == kNoRank)
-    return wrong("rank", "is missing; it says which sidecar this is, counted from 0");
   if (options.rank < 0 || options.rank > kRankMax) {
     return wrong("rank", fmt::format("{} is not within 0 to {}", options.rank, kRankMax));
   }
@@ -179,6 +177,9 @@ tl::expected<void, Exit> check_ranges(const Options& options) {
   }
   if (options.receive_percent < 1 || options.receive_percent > 99) {
     return wrong("receive-percent", fmt::format("{} is not within 1 to 99", options.receive_percent));
+  }
+  if (options.device_id < -1) {
+    return wrong("device-id", fmt::format("{} is neither a GPU's number nor -1 (none)", options.device_id));
   }
   if (options.spin_us > 1'000'000) return wrong("spin-us", "is more than a second");
   if (options.deadline_ns == 0) return wrong("deadline", "must not be zero; say never to wait for ever");
@@ -233,7 +234,7 @@ tl::expected<void, Exit> complete(Options& options) {
                                                             : fmt::format("[{}]", options.advertise);
   }
   auto peers = StaticPeers::parse(spec, options.world_size);
-  if (!peers) return wrong(peers.error());
+  if (!peers) return options.peers_spec.empty() ? wrong("world-size", peers.error()) : wrong(peers.error());
   options.peers = *std::move(peers);
   const auto own = options.peers.find(options.rank);
   if (!own) {
@@ -273,8 +274,13 @@ tl::expected<Options, Exit> parse_options(int argc, const char* const* argv) {
     return tl::unexpected(Exit{0, app.help()});
   } catch (const CLI::CallForVersion&) {
     return tl::unexpected(Exit{0, "sidecard " SIDECAR_VERSION "\n"});
+  } catch (const CLI::ConversionError& error) {
+    return wrong(fmt::format("{}; such a setting may also come from its SIDECAR_ variable", error.what()));
   } catch (const CLI::Error& error) {
     return wrong(error.what());
+  }
+  if (app.count("--rank") == 0) {
+    return wrong("rank", "is missing; it says which sidecar this is, counted from 0");
   }
   if (auto converted = convert(texts, options); !converted) return tl::unexpected(converted.error());
   if (auto checked = check_ranges(options); !checked) return tl::unexpected(checked.error());

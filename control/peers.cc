@@ -153,6 +153,7 @@ tl::expected<StaticPeers, std::string> StaticPeers::parse(std::string_view spec,
 tl::expected<StaticPeers, std::string> StaticPeers::parse_list(std::string_view text, std::string_view name,
                                                                std::int64_t world_size) {
   StaticPeers peers;
+  std::map<std::string, Rank> owners;  // of the addresses
   std::size_t line_number = 0;
   while (!text.empty()) {
     ++line_number;
@@ -173,6 +174,10 @@ tl::expected<StaticPeers, std::string> StaticPeers::parse_list(std::string_view 
       if (!parsed) return tl::unexpected(fmt::format("{}: {}", place(), parsed.error()));
       if (!peers.listed_.emplace(parsed->first, parsed->second).second) {
         return tl::unexpected(fmt::format("{}: rank {} is listed twice", place(), parsed->first));
+      }
+      if (const auto other = owners.emplace(parsed->second.text(), parsed->first); !other.second) {
+        return tl::unexpected(fmt::format("{}: ranks {} and {} have one address, {}", place(),
+                                          other.first->second, parsed->first, parsed->second.text()));
       }
     }
   }

@@ -95,11 +95,6 @@ Sidecard::~Sidecard() {
 }
 
 Started Sidecard::check_network() {
-  numeric_advertise_ = numeric_host(options_.advertise);
-  if (numeric_advertise_.empty()) {
-    return tl::unexpected(fmt::format("rank {}: --advertise {} is not the name of any address", options_.rank,
-                                      options_.advertise));
-  }
   const struct {
     const char* purpose;
     const char* flag;
@@ -112,6 +107,11 @@ Started Sidecard::check_network() {
     return tl::unexpected(
         fmt::format("rank {}: cannot listen for {} on {}:{}: {}; choose another with {} or --listen",
                     options_.rank, purpose, options_.listen, port, *problem, flag));
+  }
+  numeric_advertise_ = numeric_host(options_.advertise);
+  if (numeric_advertise_.empty()) {
+    return tl::unexpected(fmt::format("rank {}: --advertise {} is not the name of any address", options_.rank,
+                                      options_.advertise));
   }
   return {};
 }
@@ -126,12 +126,17 @@ Started Sidecard::make_arena() {
   auto arena = Arena::create(wanted);
   if (!arena) {
     const Error& error = arena.error();
+    if (error.code == Errc::kNoSpace && options_.arena == ArenaKind::kHost) {
+      return tl::unexpected(
+          fmt::format("rank {}: an arena of {} does not fit this machine's memory ({}): "
+                      "lower --shm-size",
+                      options_.rank, size_text(options_.arena_bytes), to_string(error)));
+    }
     if (error.code == Errc::kNoSpace) {
       return tl::unexpected(
-          fmt::format("rank {}: an arena of {} does not fit {}, where {} bytes are free: lower --shm-size, "
-                      "make room, or name "
+          fmt::format("rank {}: an arena of {} does not fit {} ({}): lower --shm-size, make room, or name "
                       "another directory with --shm-dir",
-                      options_.rank, size_text(options_.arena_bytes), options_.shm_dir, error.b));
+                      options_.rank, size_text(options_.arena_bytes), options_.shm_dir, to_string(error)));
     }
     return tl::unexpected(fmt::format("rank {}: cannot make an arena in {}: {}; see --shm-dir and --arena",
                                       options_.rank, options_.shm_dir, to_string(error)));

@@ -195,7 +195,7 @@ TEST_F(GrpcDirectoryTest, ARankThatComesBackIsFoundAgain) {
 }
 
 TEST_F(GrpcDirectoryTest, UnknownRanksAreKnownToBeUnknown) {
-  make_directory("5=127.0.0.1:1");
+  make_directory("5=127.0.0.1:2");
   EXPECT_TRUE(directory_->knows(5));
   EXPECT_FALSE(directory_->knows(1));
   EXPECT_FALSE(directory_->knows(-1));

@@ -98,6 +98,9 @@ TEST(Options, TheOwnPortComesFromThePeersUnlessAFlagSaysAnother) {
 TEST(Options, EachWrongSettingIsNamedInTheError) {
   EXPECT_THAT(error_of({}), HasSubstr("--rank (or SIDECAR_RANK): is missing"));
   EXPECT_THAT(error_of({"--rank", "-2"}), HasSubstr("--rank"));
+  EXPECT_THAT(error_of({"--rank", "-1"}), HasSubstr("-1 is not within 0 to"));
+  EXPECT_THAT(error_of({"--rank", "0", "--device-id", "-7"}), HasSubstr("--device-id"));
+  EXPECT_THAT(error_of({"--rank", "0", "--world-size", "60000"}), HasSubstr("--world-size"));
   EXPECT_THAT(error_of({"--rank", "abc"}), HasSubstr("--rank"));
   EXPECT_THAT(error_of({"--rank", "4", "--world-size", "4"}), HasSubstr("does not fit in a world of 4"));
   EXPECT_THAT(error_of({"--rank", "0", "--frobnicate"}), HasSubstr("--frobnicate"));
@@ -118,6 +121,11 @@ TEST(Options, EachWrongSettingIsNamedInTheError) {
   EXPECT_THAT(error_of({"--rank", "0", "--log-level", "loud"}), HasSubstr("--log-level"));
   EXPECT_THAT(error_of({"--rank", "0", "--shm-dir", "/nowhere"}), HasSubstr("/nowhere is not a directory"));
   EXPECT_THAT(error_of({"--rank", "0", "--local-peer-ranks", "1,-1"}), HasSubstr("--local-peer-ranks"));
+}
+
+TEST(Options, AWrongVariableIsNotBlamedOnAFlagAlone) {
+  const ScopedEnvironment device("SIDECAR_DEVICE_ID", "junk");
+  EXPECT_THAT(error_of({"--rank", "0"}), HasSubstr("SIDECAR_ variable"));
 }
 
 TEST(Options, ARankThatIsNotAmongThePeersIsRefused) {

@@ -74,6 +74,7 @@ TEST(Peers, ABadEntryIsNamedWithLineAndColumn) {
   EXPECT_THAT(error("-1=a:1"), HasSubstr("'-1' is not a rank"));
   EXPECT_THAT(error("one=a:1"), HasSubstr("'one' is not a rank"));
   EXPECT_THAT(error("0=a:1\n0=b:2"), HasSubstr("peers.txt:2:1: rank 0 is listed twice"));
+  EXPECT_THAT(error("0=a:1,\n1=a:1"), HasSubstr("peers.txt:2:1: ranks 0 and 1 have one address, a:1"));
   EXPECT_THAT(error("0=a:0"), HasSubstr("is not a port"));
   EXPECT_THAT(error("0=a:65536"), HasSubstr("is not a port"));
   EXPECT_THAT(error("0="), HasSubstr("is not host:port"));

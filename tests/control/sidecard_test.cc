@@ -182,6 +182,8 @@ TEST_F(SidecardTest, EachBadSettingEndsItWithAMessageThatSaysWhatToDo) {
   expect_refused({"--rank", "0", "--shm-dir", "/nowhere"}, "/nowhere is not a directory");
   expect_refused({"--rank", "0", "--shm-size", "4000T"}, "--shm-size");
   expect_refused({"--rank", "0", "--listen", "192.0.2.1", "--insecure"}, "rank 0: cannot listen");
+  expect_refused({"--rank", "0", "--listen", "no-such-host.invalid", "--insecure"},
+                 "rank 0: cannot listen for gRPC on no-such-host.invalid:0: the host is unknown");
   expect_refused({"--rank", "0", "--advertise", "no-such-host.invalid"}, "--advertise no-such-host.invalid");
 }
 
@@ -190,6 +192,8 @@ TEST_F(SidecardTest, AnArenaThatDoesNotFitIsNamedWithBothSizes) {
   const std::uint64_t gibibytes = (space.capacity >> 30) + 100;
   expect_refused({"--rank", "0", "--shm-size", std::to_string(gibibytes) + "G"},
                  std::to_string(gibibytes) + " GiB does not fit " + directory_);
+  expect_refused({"--rank", "0", "--arena", "host", "--shm-size", "64T"},
+                 "an arena of 64 TiB does not fit this machine's memory");
 }
 
 TEST_F(SidecardTest, APortThatIsTakenIsNamedWithItsFlag) {
