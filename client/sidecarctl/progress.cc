@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "client/sidecarctl/commands.h"
 
@@ -21,8 +22,10 @@ Progress::Progress(std::string what, std::optional<std::uint64_t> total_bytes)
       next_(start_ + kFirst),
       terminal_(::isatty(STDERR_FILENO) == 1) {}
 
-Progress::~Progress() {
-  if (shown_) std::fputs("\r\033[K", stderr);
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
+  if (std::exchange(shown_, false)) std::fputs("\r\033[K", stderr);
 }
 
 double Progress::seconds() const {

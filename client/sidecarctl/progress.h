@@ -17,6 +17,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void moved(std::uint64_t bytes);
+  // Takes the line away, before anything else is printed.
+  void clear();
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   [[nodiscard]] double seconds() const;

@@ -183,6 +183,7 @@ int run_recv(const Settings& settings, const RecvArguments& arguments) {
   Assembly assembly(std::move(*output));
   Receiver receiver(*client, arguments.id, assembly, arguments.done, progress);
   const Expected<ChunkIndex> chunks = receiver.run();
+  progress.clear();
   if (!chunks) return failed(what, chunks.error());
   if (const Expected<void> finished = assembly.finish(); !finished) return failed(what, finished.error());
   if (const Expected<void> done = receiver.mark_rest_done(*chunks); !done) return failed(what, done.error());

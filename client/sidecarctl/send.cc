@@ -274,7 +274,9 @@ int run_send(const Settings& settings, const SendArguments& arguments) {
 
   Progress progress("sending " + shown(arguments.id), cutter->total_bytes());
   Shipment shipment(*client, arguments, to, progress);
-  if (const Expected<void> sent = shipment.run(*cutter, num_chunks); !sent) return failed(what, sent.error());
+  const Expected<void> sent = shipment.run(*cutter, num_chunks);
+  progress.clear();
+  if (!sent) return failed(what, sent.error());
   const double seconds = progress.seconds();
   if (settings.json) {
     const nlohmann::ordered_json json = {{"id", shown(arguments.id)},

@@ -173,6 +173,18 @@ TEST_F(Programs, FailuresSayWhatAndForWhomAndExitWith1) {
   expect(ctl({"send", broken, "--id", "x", "--to", "1"}, 0), "its header speaks of");
 }
 
+TEST_F(Programs, OnATerminalTheProgressLineIsGoneBeforeTheResult) {
+  constexpr const char* kTerminal = "/usr/bin/script";
+  if (::access(kTerminal, X_OK) != 0) GTEST_SKIP() << "no " << kTerminal << ", which makes a terminal";
+  const std::string some = "head -c 1000000 /dev/zero; sleep 0.7; head -c 1000000 /dev/zero";
+  const std::string command = "(" + some + ") | " + perf::program_path("sidecarctl") +
+                              " send - --id p --to 1 --chunk-bytes 100000 --address " + cluster_.address(0);
+  perf::Process process({.argv = {kTerminal, "-qec", command, "/dev/null"}, .log = file("log")});
+  EXPECT_EQ(code_of(process), 0);
+  EXPECT_NE(process.log_text().find("\r\033[Kp: 20 chunks"), std::string::npos) << process.log_text();
+  EXPECT_EQ(ctl({"done", "p"}, 1).code, 0);
+}
+
 TEST_F(Programs, AReceiveThatFailsLeavesTheFileAsItWas) {
   const std::string out = file("out");
   write(out, "precious");
