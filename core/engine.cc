@@ -45,11 +45,18 @@ void Engine::on_timer(TimerNode& timer) {
       tidy(datum);
       return;
     }
-    case Timer::kOutgoing:
+    case Timer::kOutgoing: {
       ++counters_.timeouts;
-      abandon(*static_cast<Outgoing*>(timer.object),
-              Error{Errc::kTimeout, kNoRank, "send: not delivered to every destination in time"});
+      Outgoing& outgoing = *static_cast<Outgoing*>(timer.object);
+      if (outgoing.state == OutgoingState::kParked) {  // no destination is to blame
+        abandon(outgoing, Error{Errc::kTimeout, kNoRank,
+                                "send: no room in the sender's own arena in time (bytes asked, bytes there)",
+                                outgoing.meta.bytes, memory_.send_limit()});
+      } else {
+        abandon(outgoing, Error{Errc::kTimeout, kNoRank, "send: not delivered to every destination in time"});
+      }
       return;
+    }
     case Timer::kAllocation: {
       ++counters_.timeouts;
       Allocation& allocation = *static_cast<Allocation*>(timer.object);

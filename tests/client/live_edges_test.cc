@@ -64,6 +64,18 @@ TEST_F(LiveEdges, ACancelInACallbackReachesACallThatWasOnlyJustMade) {
   EXPECT_EQ(waiting.get().code(), Errc::kCancelled);
 }
 
+TEST_F(LiveEdges, ASendThatFoundNoRoomSaysSoInsteadOfBlamingTheDestination) {
+  Client client = cluster_.client(0);
+  const auto held = client.allocate({12u << 20}, Dtype::kU8);
+  ASSERT_TRUE(held) << to_string(held.error());
+  const std::vector<std::byte> source(10u << 20);
+  const auto sent = client.send(Tensor{source.data(), Dtype::kU8, {source.size()}}, "x", {{1}}, 0, 1,
+                                {.deadline = milliseconds(200)});
+  ASSERT_EQ(sent.code(), Errc::kTimeout);
+  EXPECT_NE(sent.error().message.find("no room in the sender's own arena"), std::string::npos)
+      << to_string(sent.error());
+}
+
 class LiveCallbacks : public ::testing::TestWithParam<Progress> {
  protected:
   Client client() const {
