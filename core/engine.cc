@@ -264,6 +264,7 @@ void Engine::say_goodbye() {
 
 // Forgets everything without telling anybody: the process ends, or a test killed it.
 Engine::~Engine() {
+  memory_.leave_bytes();
   timers_.cancel(tick_);
   outbox_.clear(timers_, [&](Slot* slot) { drop_reference(slot); });
   completions_.for_each([&](Completion& completion) {

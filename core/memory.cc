@@ -70,7 +70,7 @@ bool Memory::release(Slot* slot) {
   CHECK(slot->references > 0);
   if (--slot->references > 0) return false;
   if (slot->foreign) return true;
-  scrub(slot->data, slot->bytes);
+  if (!leave_bytes_) scrub(slot->data, slot->bytes);
   if (slot->offset < send_end_) {
     send_.free({slot->offset, slot->bytes});
     send_freed_ = true;

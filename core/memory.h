@@ -59,6 +59,10 @@ class Memory {
     slots_.release(slot);
   }
 
+  // The end of the process, or of a test: what is released from now on keeps its bytes, since other processes
+  // have them mapped and may look at them for as long as they like.
+  void leave_bytes() { leave_bytes_ = true; }
+
   // Largest chunk that could ever be taken, when all else is gone.
   [[nodiscard]] std::uint64_t send_limit() const { return send_.largest(); }
   [[nodiscard]] std::uint64_t receive_limit() const { return receive_.largest(); }
@@ -91,6 +95,7 @@ class Memory {
   Slab send_, receive_, reserve_;
   Pool<Slot> slots_;
   std::size_t foreign_ = 0;
+  bool leave_bytes_ = false;
   bool send_freed_ = false;
   bool receive_freed_ = false;
 };
