@@ -6,6 +6,7 @@
 //   delivery recv ID CHUNK MS                        -> ok <bytes> <good|bad> <inode of the memory, 0:
 //   private> hold ID CHUNK MS                        the same, and keeps the view until `drop` check -> ok
 //   <number of held views whose bytes are as they should be> drop done ID CHUNK close ID COUNT GROUPS
+//   allocate BYTES                     memory that is kept unsent, until `drop`
 #include <charconv>
 #include <cstdio>
 #include <fstream>
@@ -61,7 +62,8 @@ class Commands {
     words >> verb;
     if (verb == "connect") return connect(words);
     if (verb == "check") return check();
-    if (verb == "drop") return held_.clear(), "ok";
+    if (verb == "drop") return held_.clear(), buffers_.clear(), "ok";
+    if (verb == "allocate") return allocate(words);
     words >> id;
     if (verb == "send") return send(id, words);
     if (verb == "recv" || verb == "hold") return recv(id, words, verb == "hold");
@@ -123,6 +125,15 @@ class Commands {
     return answer.str();
   }
 
+  std::string allocate(std::istringstream& words) {
+    std::size_t size = 0;
+    words >> size;
+    auto buffer = client_.allocate({size}, Dtype::kU8);
+    if (!buffer) return error_line(buffer.error());
+    buffers_.push_back(std::move(*buffer));
+    return "ok";
+  }
+
   std::string check() {
     std::size_t good = 0;
     for (const Held& held : held_) good += matches(held.view.bytes(), held.id, held.chunk) ? 1 : 0;
@@ -131,6 +142,7 @@ class Commands {
 
   Client client_;
   std::vector<Held> held_;
+  std::vector<Buffer> buffers_;
 };
 
 }  // namespace
