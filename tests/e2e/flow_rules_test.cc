@@ -207,7 +207,7 @@ TEST_P(Rule10Reserve, ChunkZeroIsNotBlockedByTheOthers) {
   std::vector<SendHandle> sends;
   for (ChunkIndex chunk = 1; chunk < kChunks; ++chunk)
     sends.push_back(start("x", kMiB - 4096, chunk, kChunks));
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(1).parked_chunks() >= 4; }));
+  ASSERT_TRUE(eventually([&] { return cluster_.stats(1).parked_chunks() == 5; })) << "14 of 19 fit";
   EXPECT_TRUE(cluster_.stats(1).memory_pressure());
   const std::uint64_t parked = cluster_.stats(1).parked_chunks();
   Future<View> wanted;

@@ -50,6 +50,16 @@ GUARDED(ucs_status_t, ucp_listener_create,
         (ucp_worker_h worker, const ucp_listener_params_t* params, ucp_listener_h* listener),
         (worker, params, listener))
 GUARDED(void, ucp_listener_destroy, (ucp_listener_h listener), (listener))
+GUARDED(ucs_status_t, ucp_listener_query, (ucp_listener_h listener, ucp_listener_attr_t* attributes),
+        (listener, attributes))
+GUARDED(ucs_status_t, ucp_listener_reject, (ucp_listener_h listener, ucp_conn_request_h request),
+        (listener, request))
+GUARDED(ucs_status_t, ucp_worker_query, (ucp_worker_h worker, ucp_worker_attr_t* attributes),
+        (worker, attributes))
+GUARDED(ucs_status_t, ucp_worker_get_efd, (ucp_worker_h worker, int* fd), (worker, fd))
+GUARDED(ucs_status_t, ucp_worker_set_am_recv_handler,
+        (ucp_worker_h worker, const ucp_am_handler_param_t* params), (worker, params))
+GUARDED(void, ucp_ep_print_info, (ucp_ep_h endpoint, FILE* stream), (endpoint, stream))
 GUARDED(ucs_status_t, ucp_ep_create, (ucp_worker_h worker, const ucp_ep_params_t* params, ucp_ep_h* endpoint),
         (worker, params, endpoint))
 GUARDED(ucs_status_ptr_t, ucp_ep_close_nbx, (ucp_ep_h endpoint, const ucp_request_param_t* params),

@@ -22,6 +22,18 @@ TEST(UcxThread, OnlyTheLoopCallsUcx) {
       EXPECT_EQ(consumer.ask("done " + id + " 0"), "ok");
     }
   }
+  // What an operator asks comes in on gRPC's threads, and some of the answers are UCX's.
+  for (const Rank rank : {0, 1, 2}) {
+    for (const v1::PeerRow& peer : cluster.peers(rank)) EXPECT_NE(peer.state(), "") << peer.DebugString();
+    cluster.stats(rank);
+  }
+  cluster.restart(1);  // connections end and are made anew
+  ASSERT_EQ(producer.ask("send again 1/2 0 1 5000000 arena"), "ok");
+  for (const Rank rank : {1, 2}) {
+    Executor consumer(cluster, rank);
+    EXPECT_EQ(consumer.ask("recv again 0 5000").substr(0, 15), "ok 5000000 good");
+    EXPECT_EQ(consumer.ask("done again 0"), "ok");
+  }
   EXPECT_EQ(producer.ask("drop"), "ok") << "the guard ended a client";
   for (const Rank rank : {0, 1, 2}) {
     EXPECT_NE(cluster.log(rank).find("ucx-thread-guard: 100 calls, one thread"), std::string::npos)
