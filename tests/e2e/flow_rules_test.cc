@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <list>
+#include <utility>
 
 #include "tests/e2e/paths_fixture.h"
 #include "tests/e2e/watch.h"
@@ -256,7 +257,11 @@ TEST_F(Rule13Credits, EagerBytesThatNobodyTakesAreBoundedAndNobodyPolls) {
   const std::uint64_t before = private_kib(cluster_.pid(1));
   for (ChunkIndex chunk = 1; chunk < kChunks; ++chunk) sends.push_back(start("x", 60'000, chunk, kChunks));
   ASSERT_TRUE(eventually([&] { return cluster_.stats(1).parked_chunks() > 0; }));
-  std::this_thread::sleep_for(milliseconds(300));
+  std::uint64_t sent = 0, sent_before = 0;  // until as much was sent as may be
+  do {
+    sent_before = std::exchange(sent, counter(cluster_, 0, "bytes_sent"));
+    std::this_thread::sleep_for(milliseconds(500));
+  } while (sent != sent_before);
   EXPECT_LE(private_kib(cluster_.pid(1)), before + 16 * 1024)
       << "a window of 4 MiB, and what UCX puts around it";
   const auto sender = cluster_.stats(0).counters(), receiver = cluster_.stats(1).counters();
