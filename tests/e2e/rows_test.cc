@@ -23,6 +23,7 @@ TEST_P(ContractSend, WhatIsNotContiguousIsCopiedOnceWithAWarning) {
   Client receiver = cluster_.client(consumer());
   std::vector<std::int32_t> matrix(100 * 60);
   for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<std::int32_t>(i);
+  std::this_thread::sleep_for(milliseconds(1100));  // once a second at most it says so
   ::testing::internal::CaptureStderr();
   const auto plain = producer.send(Tensor{matrix.data(), Dtype::kI32, {100, 60}}, "plain", {{consumer()}});
   const std::string nothing = ::testing::internal::GetCapturedStderr();

@@ -25,7 +25,7 @@ TEST(UcxThread, OnlyTheLoopCallsUcx) {
   // What an operator asks comes in on gRPC's threads, and some of the answers are UCX's.
   for (const Rank rank : {0, 1, 2}) {
     for (const v1::PeerRow& peer : cluster.peers(rank)) EXPECT_NE(peer.state(), "") << peer.DebugString();
-    cluster.stats(rank);
+    EXPECT_EQ(cluster.stats(rank).rank(), rank);
   }
   cluster.restart(1);  // connections end and are made anew
   ASSERT_EQ(producer.ask("send again 1/2 0 1 5000000 arena"), "ok");
