@@ -81,7 +81,7 @@ class Stranger {
   // The last answer, if it is one of that kind and more than `before` have come.
   template <class Kind>
   [[nodiscard]] std::optional<Kind> answer_after(std::size_t before) {
-    for (int i = 0; i < 500 && answers_.size() <= before && !broken_; ++i) progress(milliseconds(10));
+    for (int i = 0; i < 1000 && answers_.size() <= before && !broken_; ++i) progress(milliseconds(10));
     Message answer;
     if (answers_.size() <= before || !decode(answers_.back(), 0, answer)) return std::nullopt;
     const Kind* const kind = std::get_if<Kind>(&answer);
