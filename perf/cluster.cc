@@ -1,12 +1,9 @@
 #include "perf/cluster.h"
 
 #include <signal.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -17,20 +14,12 @@ namespace {
 namespace fs = std::filesystem;
 using client_internal::SidecarStatus;
 
-constexpr milliseconds kReadyWithin{30'000};
+constexpr const char* kUcxFolder = "UCX_POSIX_DIR";
+constexpr milliseconds kReadyWithin{60'000};
 constexpr milliseconds kStopsWithin{20'000};
 constexpr std::chrono::seconds kAnswersWithin{10};
 
-std::string make_folder(const char* pattern) {
-  std::string path = pattern;
-  if (mkdtemp(path.data()) == nullptr) {
-    std::fprintf(stderr, "%s: %s\n", pattern, std::strerror(errno));
-    std::abort();
-  }
-  return path;
-}
-
-// What a status shows that is not over yet: "rank 1: 3 chunks, send region 4096 bytes".
+// What a status shows that is not over yet: " send_bytes=4096 chunks=1".
 std::string leftovers(const SidecarStatus& status) {
   std::string text;
   const auto add = [&text](const std::string& name, std::uint64_t value) {
@@ -40,26 +29,32 @@ std::string leftovers(const SidecarStatus& status) {
   for (const auto& [name, value] : status.now) {
     if (name != "clients" && name != "peers_connected") add(name, value);
   }
-  const std::set<std::string> levels{"lent", "foreign", "quarantined"};
-  for (const auto& [name, value] : status.counters) {
-    if (levels.contains(name)) add(name, value);
-  }
-  return text.empty() ? text : "rank " + std::to_string(status.rank) + ":" + text + "\n";
+  for (const char* level : {"lent", "foreign", "quarantined"}) add(level, counter(status, level));
+  return text;
 }
 
 }  // namespace
 
+std::uint64_t counter(const SidecarStatus& status, const std::string& name) {
+  for (const auto* list : {&status.now, &status.counters}) {
+    for (const auto& [candidate, value] : *list) {
+      if (candidate == name) return value;
+    }
+  }
+  std::fprintf(stderr, "a sidecar counts no '%s'\n", name.c_str());
+  std::abort();
+}
+
 Cluster::Cluster(ClusterOptions options)
-    : options_(std::move(options)),
-      shm_folder_(make_folder("/dev/shm/sidecars-XXXXXX")),
-      log_folder_(make_folder("/tmp/sidecars-XXXXXX")),
-      members_(options_.nodes.size()) {}
+    : options_(std::move(options)), folder_(options_.above + "/sidecars."), members_(options_.nodes.size()) {
+  fs::create_directory(arenas());
+  // UCX makes files of its own, which stay when a process is killed while it makes one.
+  setenv(kUcxFolder, folder().c_str(), 0);
+}
 
 Cluster::~Cluster() {
-  for (Member& member : members_) member.process.kill();
-  std::error_code ignored;
-  fs::remove_all(shm_folder_, ignored);
-  fs::remove_all(log_folder_, ignored);
+  const char* const set = std::getenv(kUcxFolder);
+  if (set != nullptr && set == folder()) unsetenv(kUcxFolder);
 }
 
 std::string Cluster::peers() const {
@@ -85,7 +80,7 @@ std::string Cluster::start(Rank rank, const std::vector<std::string>& more_flags
 
 void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
   Member& member = members_.at(static_cast<std::size_t>(rank));
-  member.log = log_folder_ + "/rank" + std::to_string(rank) + "." + std::to_string(++member.starts) + ".log";
+  member.log = folder() + "/rank" + std::to_string(rank) + "." + std::to_string(++member.starts) + ".log";
   ProcessOptions process;
   process.argv = {program_path("sidecard"),
                   "--rank",
@@ -99,12 +94,13 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   "--shm-size",
                   options_.arena,
                   "--shm-dir",
-                  shm_folder_};
+                  arenas()};
   process.argv.insert(process.argv.end(), options_.flags.begin(), options_.flags.end());
   process.argv.insert(process.argv.end(), more_flags.begin(), more_flags.end());
   process.environment = options_.environment;
   process.log = member.log;
   member.process = Process(std::move(process));
+  member.killed = false;
 }
 
 std::string Cluster::await_ready(Rank rank) {
@@ -114,23 +110,27 @@ std::string Cluster::await_ready(Rank rank) {
   return line ? "" : "sidecard " + std::to_string(rank) + " did not get ready:\n" + log(rank);
 }
 
+void Cluster::kill(Rank rank) {
+  Member& member = members_.at(static_cast<std::size_t>(rank));
+  member.process.kill();
+  member.killed = true;
+}
+
 std::string Cluster::stop() {
-  std::vector<Rank> running;
-  for (Rank rank = 0; rank < size(); ++rank) {
-    if (process(rank).running()) running.push_back(rank);
-  }
-  for (const Rank rank : running) process(rank).signal(SIGTERM);
   std::string problem;
-  for (const Rank rank : running) {
-    const auto ending = process(rank).wait(kStopsWithin);
+  std::set<fs::path> excused;
+  for (const Member& member : members_) member.process.signal(SIGTERM);
+  for (Rank rank = 0; rank < size(); ++rank) {
+    Member& member = members_[static_cast<std::size_t>(rank)];
+    if (member.killed) excused.insert(ready_word(rank, "arena"));
+    if (member.killed || member.starts == 0) continue;
+    const auto ending = member.process.wait(kStopsWithin);
     if (ending == Ending{0, 0}) continue;
-    problem += "sidecard " + std::to_string(rank) + " did not exit with 0 when told to end, but ";
-    problem +=
-        !ending ? "went on"
-                : "with code " + std::to_string(ending->code) + ", signal " + std::to_string(ending->signal);
-    problem += ":\n" + log(rank);
+    problem += "sidecard " + std::to_string(rank) + ", told to end: " + to_string(ending) + "\n" + log(rank);
   }
-  for (const std::string& file : shm_files()) problem += "left behind: " + file + "\n";
+  for (const auto& file : fs::directory_iterator(arenas())) {
+    if (!excused.contains(file.path())) problem += "left behind: " + file.path().string() + "\n";
+  }
   return problem;
 }
 
@@ -144,12 +144,6 @@ std::string Cluster::ready_word(Rank rank, const std::string& name) const {
   if (at == line.npos) return "";
   const std::size_t begin = at + name.size() + 2;
   return line.substr(begin, line.find(' ', begin) - begin);
-}
-
-std::vector<std::string> Cluster::shm_files() const {
-  std::vector<std::string> files;
-  for (const auto& entry : fs::directory_iterator(shm_folder_)) files.push_back(entry.path().string());
-  return files;
 }
 
 std::string Cluster::log(Rank rank) const {
@@ -176,14 +170,7 @@ SidecarStatus Cluster::status(Rank rank) const {
 }
 
 std::uint64_t Cluster::counter(Rank rank, const std::string& name) const {
-  const SidecarStatus answer = status(rank);
-  for (const auto* list : {&answer.now, &answer.counters}) {
-    for (const auto& [candidate, value] : *list) {
-      if (candidate == name) return value;
-    }
-  }
-  std::fprintf(stderr, "a sidecar counts no '%s'\n", name.c_str());
-  std::abort();
+  return perf::counter(status(rank), name);
 }
 
 client_internal::PeerLine Cluster::peer(Rank rank, Rank of) const {
@@ -196,13 +183,10 @@ client_internal::PeerLine Cluster::peer(Rank rank, Rank of) const {
   return {};
 }
 
-std::string Cluster::wait_until_empty(milliseconds wait_max) {
+std::string Cluster::wait_until_empty(Rank rank, milliseconds wait_max) const {
   const auto until = std::chrono::steady_clock::now() + wait_max;
   while (true) {
-    std::string held;
-    for (Rank rank = 0; rank < size(); ++rank) {
-      if (process(rank).running()) held += leftovers(status(rank));
-    }
+    std::string held = leftovers(status(rank));
     if (held.empty() || std::chrono::steady_clock::now() > until) return held;
     std::this_thread::sleep_for(milliseconds{10});
   }

@@ -1,5 +1,6 @@
 // Real sidecards on this machine, as the demo, the benchmarks and the end-to-end tests start them: each with
-// a node name of its own choice, all in a shared-memory folder of their own, at ports that were free.
+// a node name of its own choice, at ports that were free, and all in one folder for arenas, logs and what UCX
+// makes, which goes with them.
 #pragma once
 
 #include <map>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "client/registration.h"
+#include "perf/folder.h"
 #include "perf/port.h"
 #include "perf/process.h"
 #include "sidecar/client.h"
@@ -19,10 +21,14 @@ struct ClusterOptions {
   std::string arena = "64M";
   std::vector<std::string> flags{};        // for every sidecard
   std::vector<std::string> environment{};  // for every sidecard, NAME=VALUE
+  std::string above = "/dev/shm";          // where its folder is made
 };
 
-// The main thread's, like all processes that it starts. Ends all of them when it goes, with SIGKILL if need
-// be, and removes its folders.
+// What a sidecar holds or counts under that name. Ends the program with a message when there is no such name.
+std::uint64_t counter(const client_internal::SidecarStatus& status, const std::string& name);
+
+// The main thread's, like all processes that it starts. When it goes, however that happens, they end and its
+// folder is removed.
 class Cluster {
  public:
   explicit Cluster(ClusterOptions options);
@@ -34,8 +40,10 @@ class Cluster {
   std::string start();
   // Starts one that is not running, with the same ports and further flags.
   std::string start(Rank rank, const std::vector<std::string>& more_flags = {});
-  // SIGTERM to all at once. Empty when every one of them that still ran exited with 0 and the shared-memory
-  // folder is empty then.
+  // SIGKILL. stop() misses neither it nor its arena.
+  void kill(Rank rank);
+  // SIGTERM to all at once. Empty when every one of them that was not killed has exited with 0, by then or
+  // before, and only the killed ones have left an arena, which the next start would have removed.
   std::string stop();
 
   [[nodiscard]] Rank size() const { return static_cast<Rank>(members_.size()); }
@@ -43,9 +51,7 @@ class Cluster {
   [[nodiscard]] std::string address(Rank rank) const;  // of its gRPC server
   // What its ready line says, such as "data" or "local"; empty when it says nothing of that name.
   [[nodiscard]] std::string ready_word(Rank rank, const std::string& name) const;
-  [[nodiscard]] const std::string& shm_folder() const { return shm_folder_; }
-  [[nodiscard]] const std::string& log_folder() const { return log_folder_; }
-  [[nodiscard]] std::vector<std::string> shm_files() const;
+  [[nodiscard]] const std::string& folder() const { return folder_.path(); }
   [[nodiscard]] std::string log(Rank rank) const;  // of the process that runs or ran last under this rank
 
   // How a client of that rank is to be configured, on the rank's node.
@@ -56,24 +62,25 @@ class Cluster {
   client_internal::SidecarStatus status(Rank rank) const;
   std::uint64_t counter(Rank rank, const std::string& name) const;  // also what is counted as of now
   client_internal::PeerLine peer(Rank rank, Rank of) const;         // kNoRank in it: there is no such link
-  // Waits until no running sidecar holds or awaits anything. Empty: so it is; otherwise who holds what.
-  std::string wait_until_empty(milliseconds wait_max);
+  // Waits until that sidecar neither holds nor awaits anything. Empty: so it is; otherwise what it is.
+  std::string wait_until_empty(Rank rank, milliseconds wait_max) const;
 
  private:
   struct Member {
     ReservedPort port;
-    std::string log;
+    std::string log{};
     int starts = 0;
-    std::string ready;
-    Process process;
+    bool killed = false;
+    std::string ready{};
+    Process process{};
   };
   void launch(Rank rank, const std::vector<std::string>& more_flags);
   std::string await_ready(Rank rank);
+  [[nodiscard]] std::string arenas() const { return folder() + "/arenas"; }
   [[nodiscard]] std::string peers() const;
 
   ClusterOptions options_;
-  std::string shm_folder_;
-  std::string log_folder_;
+  Folder folder_;  // goes after the processes
   std::vector<Member> members_;
 };
 

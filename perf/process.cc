@@ -12,7 +12,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -21,6 +23,9 @@ namespace sidecar::perf {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int kCannotExecute = 127;
+constexpr std::size_t kTailLines = 8;
 
 [[noreturn]] void die(const char* what) {
   std::fprintf(stderr, "%s: %s\n", what, std::strerror(errno));
@@ -48,10 +53,15 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 }
 
 // Between fork and exec: only calls that are safe there.
-[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent, int in, int out,
-                         int err) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(126);  // it died before the line above
+[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent, bool stays, int in,
+                         int out, int err) {
+  if (stays) {
+    setsid();
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::signal(number, SIG_IGN);
+  } else {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(126);  // it died before the line above
+  }
   if (in >= 0) dup2(in, STDIN_FILENO);
   if (out >= 0) dup2(out, STDOUT_FILENO);
   if (err >= 0) dup2(err, STDERR_FILENO);
@@ -61,33 +71,50 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
   execve(argv[0], argv, environment);
-  _exit(127);
+  _exit(kCannotExecute);
+}
+
+void make_pipe(Fd* read, Fd* write) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) die("pipe");
+  *read = Fd(ends[0]);
+  *write = Fd(ends[1]);
 }
 
 }  // namespace
+
+std::string to_string(const std::optional<Ending>& ending) {
+  if (!ending) return "still running";
+  if (ending->signal != 0) return "signal " + std::to_string(ending->signal);
+  return "exit code " + std::to_string(ending->code) +
+         (ending->code == kCannotExecute ? ": cannot execute it" : "");
+}
 
 Process::Process(ProcessOptions options) : log_(std::move(options.log)) {
   std::vector<std::string> environment_texts = merged_environment(options.environment);
   const std::vector<char*> argv = pointers(options.argv);
   const std::vector<char*> environment = pointers(environment_texts);
-  std::array<int, 2> in{-1, -1};
-  std::array<int, 2> out{-1, -1};
-  int log = -1;
-  if (options.talk && (pipe2(in.data(), O_CLOEXEC) != 0 || pipe2(out.data(), O_CLOEXEC) != 0)) die("pipe");
+  Fd in, out, log;  // the child's
+  if (options.talk) {
+    ::signal(SIGPIPE, SIG_IGN);  // a child that is gone is an answer of write_line
+    make_pipe(&in, &to_child_);
+    make_pipe(&from_child_, &out);
+  }
   if (!log_.empty()) {
-    log = open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (log < 0) die(log_.c_str());
+    log = Fd(open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    if (!log.valid()) die(log_.c_str());
   }
-  if (options.talk) ::signal(SIGPIPE, SIG_IGN);  // a child that is gone is an answer of write_line
   const pid_t parent = getpid();
+  sigset_t all, before;  // a signal before the child is what it will be finds it deaf, not with our handlers
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   pid_ = fork();
-  if (pid_ < 0) die("fork");
-  if (pid_ == 0) become(argv.data(), environment.data(), parent, in[0], options.talk ? out[1] : log, log);
-  for (const int unused : {in[0], out[1], log}) {
-    if (unused >= 0) close(unused);
+  if (pid_ == 0) {
+    become(argv.data(), environment.data(), parent, options.stays, in.get(),
+           options.talk ? out.get() : log.get(), log.get());
   }
-  to_child_ = in[1];
-  from_child_ = out[0];
+  if (pid_ < 0) die("fork");
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Process::~Process() { kill(); }
@@ -100,16 +127,10 @@ Process& Process::operator=(Process&& other) noexcept {
   pid_ = std::exchange(other.pid_, -1);
   ending_ = other.ending_;
   log_ = std::move(other.log_);
-  to_child_ = std::exchange(other.to_child_, -1);
-  from_child_ = std::exchange(other.from_child_, -1);
+  to_child_ = std::move(other.to_child_);
+  from_child_ = std::move(other.from_child_);
   unread_ = std::move(other.unread_);
   return *this;
-}
-
-void Process::forget() noexcept {
-  for (int* fd : {&to_child_, &from_child_}) {
-    if (*fd >= 0) close(std::exchange(*fd, -1));
-  }
 }
 
 bool Process::running() { return pid_ > 0 && !wait(milliseconds{0}); }
@@ -138,10 +159,22 @@ std::optional<Ending> Process::wait(milliseconds wait_max) {
 void Process::kill() {
   signal(SIGKILL);
   if (pid_ > 0) wait(std::chrono::hours(1));
-  forget();
+  to_child_.reset();
+  from_child_.reset();
 }
 
 std::string Process::log_text() const { return read_file(log_); }
+
+std::string Process::log_tail() const {
+  std::deque<std::string> lines;
+  std::istringstream text(log_text());
+  for (std::string line; std::getline(text, line);) {
+    lines.push_back("\n    " + line);
+    if (lines.size() > kTailLines) lines.pop_front();
+  }
+  return std::accumulate(lines.begin(), lines.end(),
+                         std::string(lines.empty() ? "" : "\n  the last lines of its log:"));
+}
 
 std::optional<std::string> Process::wait_for_line(std::string_view prefix, milliseconds wait_max) {
   const auto until = Clock::now() + wait_max;
@@ -161,13 +194,15 @@ bool Process::write_line(std::string_view line) const {
   std::string text(line);
   text += '\n';
   for (std::size_t done = 0; done < text.size();) {
-    const ssize_t n = write(to_child_, text.data() + done, text.size() - done);
+    const ssize_t n = write(to_child_.get(), text.data() + done, text.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
     done += static_cast<std::size_t>(n);
   }
   return true;
 }
+
+void Process::end_input() { to_child_.reset(); }
 
 std::optional<std::string> Process::read_line(milliseconds wait_max) {
   const auto until = Clock::now() + wait_max;
@@ -178,10 +213,11 @@ std::optional<std::string> Process::read_line(milliseconds wait_max) {
       return line;
     }
     const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now()).count();
-    pollfd ready{from_child_, POLLIN, 0};
-    if (left < 0 || from_child_ < 0 || poll(&ready, 1, static_cast<int>(left) + 1) <= 0) return std::nullopt;
+    pollfd ready{from_child_.get(), POLLIN, 0};
+    if (left < 0 || !from_child_.valid() || poll(&ready, 1, static_cast<int>(left) + 1) <= 0)
+      return std::nullopt;
     std::array<char, 4096> bytes;
-    const ssize_t n = read(from_child_, bytes.data(), bytes.size());
+    const ssize_t n = read(from_child_.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return std::nullopt;
     unread_.append(bytes.data(), static_cast<std::size_t>(n));

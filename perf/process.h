@@ -1,5 +1,6 @@
-// Child processes for the demo, the benchmarks and the end-to-end tests. A child never outlives the process
-// that started it: it is killed when its Process goes, and by the kernel when the parent dies without a word.
+// Child processes for the demo, the benchmarks and the tests of programs. A child does not outlive the
+// process that started it: it is killed when its Process goes, and by the kernel when the parent dies without
+// a word.
 #pragma once
 
 #include <sys/types.h>
@@ -9,6 +10,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "core/fd.h"
 
 namespace sidecar::perf {
 
@@ -20,12 +23,15 @@ struct Ending {
   int signal = 0;  // 0 when it exited by itself
   friend bool operator==(const Ending&, const Ending&) = default;
 };
+// "exit code 3", "signal 9", "still running"
+std::string to_string(const std::optional<Ending>& ending);
 
 struct ProcessOptions {
   std::vector<std::string> argv;           // argv[0] is a path
   std::vector<std::string> environment{};  // NAME=VALUE, added to ours
-  std::string log{};  // file for standard error, and for standard output unless `talk`; empty: ours
-  bool talk = false;  // standard input and output are pipes: write_line(), read_line()
+  std::string log{};   // file for standard error, and for standard output unless `talk`; empty: ours
+  bool talk = false;   // standard input and output are pipes: write_line(), read_line()
+  bool stays = false;  // is not ended by our death, nor by a terminal's signals, but by the end of its input
 };
 
 // Start it from a thread that lives as long as the child shall (the kernel's parent-death signal follows the
@@ -52,20 +58,21 @@ class Process {
   // is up first.
   std::optional<std::string> wait_for_line(std::string_view prefix, milliseconds wait_max);
   [[nodiscard]] std::string log_text() const;
+  // The last lines of it, indented, for a message.
+  [[nodiscard]] std::string log_tail() const;
 
   // Only with `talk`. False: the child does not listen any more.
   bool write_line(std::string_view line) const;
+  void end_input();
   // Nothing: the child closed its output, or time is up.
   std::optional<std::string> read_line(milliseconds wait_max);
 
  private:
-  void forget() noexcept;
-
   pid_t pid_ = -1;
   std::optional<Ending> ending_;
   std::string log_;
-  int to_child_ = -1;
-  int from_child_ = -1;
+  Fd to_child_;
+  Fd from_child_;
   std::string unread_;
 };
 

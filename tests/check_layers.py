@@ -24,8 +24,7 @@ MAY = {
 
 # Third-party headers (or generated ones): only files that match may include them. tests may include all.
 ENTRY_POINTS = (
-    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|client/demo/\w+\.(cc|h)|"
-    r"perf/\w+\.(cc|h)"
+    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|perf/\w+\.(cc|h)"
 )
 OWNER = [
     (r"uv\.h|uv/", r"core/"),

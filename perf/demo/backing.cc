@@ -1,4 +1,4 @@
-#include "client/demo/backing.h"
+#include "perf/demo/backing.h"
 
 #include <sys/stat.h>
 

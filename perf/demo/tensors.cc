@@ -1,4 +1,4 @@
-#include "client/demo/tensors.h"
+#include "perf/demo/tensors.h"
 
 #include <cmath>
 #include <cstdint>

@@ -4,12 +4,12 @@
 #include <cstring>
 #include <deque>
 
-#include "client/demo/input.h"
-#include "client/demo/report.h"
-#include "client/demo/roles.h"
-#include "client/demo/sha256.h"
-#include "client/demo/tensors.h"
 #include "client/npy.h"
+#include "perf/demo/input.h"
+#include "perf/demo/report.h"
+#include "perf/demo/roles.h"
+#include "perf/demo/sha256.h"
+#include "perf/demo/tensors.h"
 
 namespace sidecar::demo {
 namespace {

@@ -27,8 +27,6 @@ struct Arrival {
   client_internal::SidecarStatus sidecar;  // the destination's
 };
 
-std::uint64_t counter(const client_internal::SidecarStatus& sidecar, const std::string& name);
-
 // Whether the bytes went the way that they had to go.
 Expected<void> check_path(const Arrival& arrival);
 

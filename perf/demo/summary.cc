@@ -1,13 +1,15 @@
-#include "client/demo/summary.h"
+#include "perf/demo/summary.h"
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 
+#include "perf/cluster.h"
+
 namespace sidecar::demo {
 namespace {
 
-using client_internal::SidecarStatus;
+using perf::counter;
 
 constexpr std::uint64_t kSmallObjectsMax =
     1 << 20;  // the list and the hashes, which are bytes in messages on every path
@@ -23,12 +25,6 @@ std::string number_text(const char* format, double number) {
 }
 
 }  // namespace
-
-std::uint64_t counter(const SidecarStatus& sidecar, const std::string& name) {
-  const auto found = std::find_if(sidecar.counters.begin(), sidecar.counters.end(),
-                                  [&](const auto& entry) { return entry.first == name; });
-  return found == sidecar.counters.end() ? 0 : found->second;
-}
 
 std::string mib_text(std::uint64_t bytes) {
   return number_text("%.1f MiB", static_cast<double>(bytes) / static_cast<double>(1 << 20));

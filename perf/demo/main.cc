@@ -1,23 +1,25 @@
 // sidecar-demo: four sidecars as two nodes on this machine move real data from a producer to consumers, and
-// everything that matters is checked. The same program, started again with a role, is the producer and the
-// consumers.
+// everything that matters is checked. The same program, started again with a role, is who directs that, the
+// producer and the consumers.
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "client/demo/director.h"
-#include "client/demo/report.h"
-#include "client/demo/roles.h"
+#include "perf/demo/director.h"
+#include "perf/demo/report.h"
+#include "perf/demo/roles.h"
+#include "perf/demo/supervise.h"
+#include "perf/process.h"
 
 namespace sidecar::demo {
 namespace {
 
+constexpr std::chrono::seconds kTimeLimit{110};
 constexpr const char* kUsage =
     "usage: sidecar-demo\n"
     "Starts four sidecars as two nodes on this machine (sidecard is taken from the folder of this program), "
@@ -48,10 +50,10 @@ int run(const std::vector<std::string>& arguments) {
   const std::string role = arguments.empty() ? "" : arguments[0];
   if (arguments.empty()) {
     open_standard_streams();
-    std::signal(SIGPIPE, SIG_IGN);  // a child that ends early is no reason to die silently
     forget_settings();
-    return direct();
+    return supervise({perf::program_path("sidecar-demo"), "direct"}, kTimeLimit);
   }
+  if (role == "direct" && arguments.size() == 1) return direct();
   if (role == "produce" && arguments.size() == 3) {
     open_reports();
     return produce(arguments[1], arguments[2]);

@@ -5,12 +5,12 @@
 #include <deque>
 #include <string_view>
 
-#include "client/demo/backing.h"
-#include "client/demo/input.h"
-#include "client/demo/report.h"
-#include "client/demo/roles.h"
-#include "client/demo/sha256.h"
 #include "client/npy.h"
+#include "perf/demo/backing.h"
+#include "perf/demo/input.h"
+#include "perf/demo/report.h"
+#include "perf/demo/roles.h"
+#include "perf/demo/sha256.h"
 
 namespace sidecar::demo {
 namespace {

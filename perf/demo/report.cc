@@ -1,4 +1,4 @@
-#include "client/demo/report.h"
+#include "perf/demo/report.h"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "client/demo/sidecars.h"
-#include "client/demo/stage.h"
-#include "client/demo/summary.h"
+#include "perf/cluster.h"
+#include "perf/demo/summary.h"
 
 namespace sidecar::demo {
 
@@ -24,10 +23,9 @@ struct Played {
   std::uint64_t arena_inode = 0;                  // of rank 0's arena, where rank 1's bytes lay
 };
 
-// Runs `program` as a producer at rank 0, a consumer each at ranks 1 and 2, and two readers at rank 3. A
+// Runs this program as a producer at rank 0, a consumer each at ranks 1 and 2, and two readers at rank 3. A
 // success means that all of them succeeded: every hash was right, every byte lay where it should, and the
 // readers saw the same memory.
-Expected<Played> play_roles(Stage& stage, const std::string& program,
-                            const std::vector<RunningSidecar>& sidecars);
+Expected<Played> play_roles(perf::Cluster& cluster);
 
 }  // namespace sidecar::demo

@@ -1,41 +1,41 @@
-#include "client/demo/cast.h"
+#include "perf/demo/cast.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <sstream>
+#include <thread>
 
-#include "client/demo/backing.h"
-#include "client/demo/roles.h"
+#include "perf/demo/backing.h"
+#include "perf/demo/roles.h"
 
 namespace sidecar::demo {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kEndWait{10};
-constexpr int kLookMs = 100;  // how often the sidecars are looked at, and the progress is shown at most
+constexpr std::chrono::milliseconds kLook{5};
+constexpr std::chrono::milliseconds kShow{100};
 
 Failure failure(const std::string& text) { return {Errc::kInternal, kNoRank, text}; }
 
 struct Player {
-  Child* child = nullptr;
+  std::string name;
   Rank rank = kNoRank;
+  perf::Process process;
+  bool ended = false;
   std::uint64_t bytes = 0;  // so far
   std::string holds{};      // readers: where their views lie
 };
 
 class Cast {
  public:
-  Cast(Stage& stage, const std::string& program, const std::vector<RunningSidecar>& sidecars)
-      : stage_(stage), program_(program), sidecars_(sidecars) {}
+  explicit Cast(perf::Cluster& cluster) : cluster_(cluster) {}
   Expected<Played> run();
 
  private:
-  void start(const std::string& name, Rank rank, const std::string& role,
-             const std::vector<std::string>& more);
+  void start(const std::string& name, Rank rank, std::vector<std::string> arguments);
   void start_consumer(const std::string& name, const std::string& role, Rank rank, Rank arena_of);
   Expected<void> hear(Player& player);
   Expected<void> on_line(Player& player, const std::string& line);
@@ -44,48 +44,38 @@ class Cast {
   [[nodiscard]] Expected<void> check_complete() const;
   void show_progress(bool over);
 
-  Stage& stage_;
-  const std::string program_;
-  const std::vector<RunningSidecar>& sidecars_;
+  perf::Cluster& cluster_;
   std::vector<Player> players_;
   Played played_;
   Clock::time_point shown_;
 };
 
-const RunningSidecar& at(const std::vector<RunningSidecar>& sidecars, Rank rank) {
-  return sidecars.at(static_cast<std::size_t>(rank));
-}
-
-void Cast::start(const std::string& name, Rank rank, const std::string& role,
-                 const std::vector<std::string>& more) {
-  std::vector<std::string> argv{program_, role};
-  argv.insert(argv.end(), more.begin(), more.end());
-  players_.push_back({&stage_.start({name, argv, stage_.log_path(name), true}), rank});
+void Cast::start(const std::string& name, Rank rank, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), perf::program_path("sidecar-demo"));
+  const std::string log = cluster_.folder() + "/" + name + ".log";
+  players_.push_back({name, rank, perf::Process({.argv = std::move(arguments), .log = log, .talk = true})});
 }
 
 void Cast::start_consumer(const std::string& name, const std::string& role, Rank rank, Rank arena_of) {
-  start(name, rank, role, {std::to_string(rank), at(sidecars_, rank).address, at(sidecars_, arena_of).arena});
+  start(name, rank,
+        {role, std::to_string(rank), cluster_.address(rank), cluster_.ready_word(arena_of, "arena")});
 }
 
 Expected<Played> Cast::run() {
-  played_.arena_inode = inode_of(at(sidecars_, kProducerRank).arena).value_or(0);
+  played_.arena_inode = inode_of(cluster_.ready_word(kProducerRank, "arena")).value_or(0);
   start_consumer("consumer-1", "consume", kSameNodeRank,
                  kProducerRank);  // in the producer's arena: not copied
   start_consumer("consumer-2", "consume", kOtherNodeRank, kOtherNodeRank);
   start_consumer("reader-3a", "read", kReadersRank, kReadersRank);
   start_consumer("reader-3b", "read", kReadersRank, kReadersRank);
-  start("producer", kProducerRank, "produce", {at(sidecars_, kProducerRank).address, stage_.folder()});
-  for (;;) {
-    std::vector<pollfd> polled;
-    for (const Player& player : players_) polled.push_back({player.child->fd(), POLLIN, 0});
-    if (std::all_of(polled.begin(), polled.end(), [](const pollfd& entry) { return entry.fd < 0; })) break;
-    const int ready = poll(polled.data(), polled.size(), kLookMs);
-    for (std::size_t i = 0; ready > 0 && i < polled.size(); ++i) {
-      if (polled[i].revents == 0) continue;
-      if (auto fine = hear(players_[i]); !fine) return fine.error();
+  start("producer", kProducerRank, {"produce", cluster_.address(kProducerRank), cluster_.folder()});
+  while (!std::all_of(players_.begin(), players_.end(), [](const Player& player) { return player.ended; })) {
+    for (Player& player : players_) {
+      if (auto fine = hear(player); !fine) return fine.error();
     }
     if (auto fine = check_sidecars(); !fine) return fine.error();
     show_progress(false);
+    std::this_thread::sleep_for(kLook);
   }
   show_progress(true);
   if (auto fine = check_complete(); !fine) return fine.error();
@@ -111,16 +101,15 @@ Expected<void> Cast::check_complete() const {
 }
 
 Expected<void> Cast::hear(Player& player) {
-  Child& child = *player.child;
-  std::vector<std::string> lines;
-  const bool more = child.read_lines(&lines);
-  for (const std::string& line : lines) {
-    if (auto fine = on_line(player, line); !fine) return fine;
+  perf::Process& process = player.process;
+  if (player.ended) return {};
+  player.ended = !process.running();  // looked at first: it has said everything by then
+  while (const auto line = process.read_line({})) {
+    if (auto fine = on_line(player, *line); !fine) return fine;
   }
-  if (more) return {};
-  if (!stage_.wait(child, kEndWait)) return failure(child.name() + " does not end" + child.log_tail());
-  if (!child.succeeded()) return failure(child.name() + " ended with " + child.end_text() + child.log_tail());
-  return {};
+  const auto ending = process.wait({});
+  if (!player.ended || ending == perf::Ending{0, 0}) return {};
+  return failure(player.name + " ended with " + to_string(ending) + process.log_tail());
 }
 
 Expected<void> Cast::on_line(Player& player, const std::string& line) {
@@ -128,7 +117,7 @@ Expected<void> Cast::on_line(Player& player, const std::string& line) {
   std::string what;
   words >> what;
   if (what == "failed")
-    return failure(player.child->name() + ": " + line.substr(what.size() + 1) + player.child->log_tail());
+    return failure(player.name + ": " + line.substr(what.size() + 1) + player.process.log_tail());
   if (what == "input") {
     words >> played_.input.files >> played_.input.tensors >> played_.input.bytes;
   } else if (what == "progress") {
@@ -141,7 +130,7 @@ Expected<void> Cast::on_line(Player& player, const std::string& line) {
     words >> outcome.data >> outcome.chunks >> outcome.bytes >> outcome.seconds;
     played_.outcomes[player.rank].push_back(outcome);
   }
-  if (words.fail()) return failure(player.child->name() + " said something odd: " + line);
+  if (words.fail()) return failure(player.name + " said something odd: " + line);
   return {};
 }
 
@@ -157,16 +146,16 @@ Expected<void> Cast::on_hold() {
     return failure("two processes see one datum at different places: " + holding[0]->holds + " and " +
                    holding[1]->holds);
   }
-  for (const Player* player : holding) player->child->write_line();
+  for (const Player* player : holding) player->process.write_line("");
   return {};
 }
 
 Expected<void> Cast::check_sidecars() {
-  for (const RunningSidecar& sidecar : sidecars_) {
-    Child& child = *sidecar.child;
-    if (stage_.wait(child, std::chrono::milliseconds(0))) {
-      return failure(child.name() + " ended with " + child.end_text() + child.log_tail());
-    }
+  for (Rank rank = 0; rank < cluster_.size(); ++rank) {
+    perf::Process& sidecard = cluster_.process(rank);
+    if (sidecard.running()) continue;
+    return failure("sidecard " + std::to_string(rank) + " ended with " + to_string(sidecard.wait({})) +
+                   sidecard.log_tail());
   }
   return {};
 }
@@ -174,7 +163,7 @@ Expected<void> Cast::check_sidecars() {
 void Cast::show_progress(bool over) {
   if (isatty(STDOUT_FILENO) == 0) return;
   const auto now = Clock::now();
-  if (!over && now - shown_ < std::chrono::milliseconds(kLookMs)) return;
+  if (!over && now - shown_ < kShow) return;
   shown_ = now;
   if (over) {
     std::printf("\r\x1b[K");
@@ -192,9 +181,6 @@ void Cast::show_progress(bool over) {
 
 }  // namespace
 
-Expected<Played> play_roles(Stage& stage, const std::string& program,
-                            const std::vector<RunningSidecar>& sidecars) {
-  return Cast(stage, program, sidecars).run();
-}
+Expected<Played> play_roles(perf::Cluster& cluster) { return Cast(cluster).run(); }
 
 }  // namespace sidecar::demo

@@ -1,4 +1,4 @@
-// The demo from its beginning to its end.
+// The demo from its beginning to its end, in a process that may be killed at any time.
 #pragma once
 
 namespace sidecar::demo {

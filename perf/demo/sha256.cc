@@ -1,4 +1,4 @@
-#include "client/demo/sha256.h"
+#include "perf/demo/sha256.h"
 
 #include <array>
 

@@ -1,4 +1,4 @@
-#include "client/demo/input.h"
+#include "perf/demo/input.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
