@@ -17,7 +17,7 @@
 namespace sidecar::e2e {
 namespace {
 
-ClusterOptions one_node() { return {.nodes = {"a", "a"}, .shm_size = "64M"}; }
+ClusterOptions one_node() { return {.nodes = {"a", "a"}, .arena = "64M"}; }
 
 class LiveClient : public ::testing::TestWithParam<Progress> {
  protected:
@@ -35,7 +35,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, LiveClient, ::testing::Values(Progress::kThread,
                            return mode.param == Progress::kThread ? "Thread" : "Caller";
                          });
 
-std::uint64_t clients_of(const Cluster& cluster, Rank rank) { return cluster.stats(rank).clients(); }
+std::uint64_t clients_of(const Cluster& cluster, Rank rank) { return cluster.counter(rank, "clients"); }
 
 bool clients_become(const Cluster& cluster, Rank rank, std::uint64_t count) {
   for (int i = 0; i < 100; ++i) {
@@ -249,7 +249,7 @@ TEST_P(LiveClient, AStoppedSidecarDoesNotHangItsClient) {
   impatient.grace = milliseconds(300);
   Client client = cluster_.client(0, impatient);
   Client sender = cluster_.client(0, impatient);
-  cluster_.signal(0, SIGSTOP);
+  cluster_.process(0).signal(SIGSTOP);
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(client.recv("x").code(), Errc::kTimeout);
   EXPECT_TRUE(client.connected());
@@ -260,7 +260,7 @@ TEST_P(LiveClient, AStoppedSidecarDoesNotHangItsClient) {
   }
   EXPECT_FALSE(sender.connected());
   EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(5));
-  cluster_.signal(0, SIGCONT);
+  cluster_.process(0).signal(SIGCONT);
   EXPECT_EQ(client.recv("x", 0, seconds(0)).code(), Errc::kTimeout);  // the same connection still works
   EXPECT_TRUE(client.mark_done("x"));
 }
@@ -338,7 +338,7 @@ TEST_F(LiveCaller, ManySmallViewsAreGivenUpWithoutTheCallerAskingForAnything) {
   ASSERT_TRUE(producer.send(Tensor{bytes.data(), Dtype::kU8, {5000}}, "t", {{1}}));
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(consumer.recv("t"));
   consumer.poll(milliseconds(10));
-  EXPECT_EQ(cluster_.stats(1).views(), 0u);
+  EXPECT_EQ(cluster_.counter(1, "views"), 0u);
   EXPECT_TRUE(consumer.mark_done("t"));
 }
 

@@ -54,7 +54,7 @@ class Programs : public ::testing::Test {
 
   std::string folder_;
   std::vector<std::string> files_;
-  Cluster cluster_{{.nodes = {"a", "a", "b"}, .shm_size = "32M"}};
+  Cluster cluster_{{.nodes = {"a", "a", "b"}, .arena = "32M"}};
 };
 
 TEST_F(Programs, TheExampleForwardsToBothKindsOfConsumers) {

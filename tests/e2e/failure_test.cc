@@ -11,7 +11,7 @@ namespace {
 
 class Failures : public BothPaths {
  protected:
-  Failures() : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "256M", .flags = {"--peer-timeout", "3s"}}) {}
+  Failures() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "256M", .flags = {"--peer-timeout", "3s"}}) {}
 };
 SIDECAR_BOTH_PATHS(Failures);
 
@@ -19,10 +19,11 @@ TEST_P(Failures, SmokeAClientKilledWhileItWaitsLeavesNothing) {
   Executor consumer(cluster_, this->consumer());
   consumer.tell("recv nothing 0 60000");
   const auto until = std::chrono::steady_clock::now() + seconds(5);
-  while (cluster_.stats(this->consumer()).waiting_recvs() == 0 && std::chrono::steady_clock::now() < until) {
+  while (cluster_.counter(this->consumer(), "waiting_recvs") == 0 &&
+         std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(milliseconds(5));
   }
-  EXPECT_EQ(cluster_.stats(this->consumer()).waiting_recvs(), 1u);
+  EXPECT_EQ(cluster_.counter(this->consumer(), "waiting_recvs"), 1u);
   consumer.process().kill();
   EXPECT_TRUE(cluster_.becomes_empty(this->consumer()));
 }
@@ -143,11 +144,11 @@ TEST_P(Failures, ASidecarStoppedForAWhileLosesNothing) {
   Client producer = cluster_.client(0);
   const auto first = contents("before", 0, 100000);
   ASSERT_TRUE(producer.send(tensor_of(first), "before", {{this->consumer()}}));
-  cluster_.signal(this->consumer(), SIGSTOP);
+  cluster_.process(this->consumer()).signal(SIGSTOP);
   const auto bytes = contents("during", 0, 5 << 20);
   SendHandle sending = producer.send_async(tensor_of(bytes), "during", {{this->consumer()}});
   EXPECT_FALSE(sending.delivered.wait(seconds(1)));
-  cluster_.signal(this->consumer(), SIGCONT);
+  cluster_.process(this->consumer()).signal(SIGCONT);
   ASSERT_TRUE(sending.delivered.get());
   Client consumer = cluster_.client(this->consumer());
   EXPECT_TRUE(matches(consumer.recv("before").value().bytes(), "before", 0));

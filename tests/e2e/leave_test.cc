@@ -1,9 +1,6 @@
 // Sidecars that leave, in order or not, and what the others notice of it.
 #include <signal.h>
 
-#include <fstream>
-#include <thread>
-
 #include "tests/e2e/paths_fixture.h"
 
 namespace sidecar::e2e {
@@ -13,18 +10,9 @@ class Leaving : public BothPaths {
  protected:
   Leaving() : BothPaths({.nodes = {"a", "a", "b"}, .flags = {"--peer-timeout", "2s"}}) {}
 
-  // SIGTERM, and a new process under the same rank once the old one has gone.
   void end_in_order(Rank rank) {
-    const pid_t pid = cluster_.pid(rank);
-    cluster_.signal(rank, SIGTERM);
-    for (int i = 0; i < 2000 && !ended(pid); ++i) std::this_thread::sleep_for(milliseconds(10));
-    EXPECT_TRUE(ended(pid)) << cluster_.log(rank);
-  }
-  static bool ended(pid_t pid) {
-    std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
-    std::string word, state;
-    status >> word >> word >> state;
-    return !status || state == "Z";
+    cluster_.process(rank).signal(SIGTERM);
+    EXPECT_EQ(cluster_.process(rank).wait(seconds(20)), (perf::Ending{.code = 0})) << cluster_.log(rank);
   }
   void expect_works(const std::string& id) {
     Client producer = cluster_.client(0);
@@ -68,7 +56,7 @@ TEST_P(Leaving, AConsumersSidecarThatLeavesInOrderEndsTheCallsOfItsClients) {
 TEST_P(Leaving, Rule8ASidecarThatStandsStillForTooLongIsLost) {
   expect_works("alive");
   Client producer = cluster_.client(0);
-  cluster_.signal(this->consumer(), SIGSTOP);
+  cluster_.process(this->consumer()).signal(SIGSTOP);
   const auto bytes = contents("void", 0, 5 << 20);
   const auto sent = producer.send(tensor_of(bytes), "void", {{this->consumer()}});
   EXPECT_EQ(sent.code(), Errc::kPeerLost);

@@ -10,7 +10,7 @@ namespace {
 
 class Pressure : public BothPaths {
  protected:
-  Pressure() : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "16M"}) {}
+  Pressure() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "16M"}) {}
 };
 SIDECAR_BOTH_PATHS(Pressure);
 
@@ -25,7 +25,7 @@ TEST_P(Pressure, SmokeAFullArenaMakesSendersWaitAndReleasingLetsThemOn) {
     sends.push_back(producer.send_async(tensor_of(bytes), "p", to, chunk, kChunks));
   }
   const auto pressed = [&] {
-    return cluster_.stats(0).memory_pressure() || cluster_.stats(this->consumer()).memory_pressure();
+    return cluster_.status(0).memory_pressure || cluster_.status(this->consumer()).memory_pressure;
   };
   const auto until = std::chrono::steady_clock::now() + seconds(10);
   while (!pressed() && std::chrono::steady_clock::now() < until)
@@ -46,7 +46,7 @@ TEST_P(Pressure, WhatCanNeverFitFailsAtOnceWithBothSizes) {
   const auto sent = producer.send(tensor_of(bytes), "big", {{this->consumer()}});
   ASSERT_EQ(sent.code(), Errc::kNoSpace);
   EXPECT_NE(sent.error().message.find(std::to_string(20 << 20)), std::string::npos) << sent.error().message;
-  EXPECT_NE(sent.error().message.find(std::to_string(cluster_.stats(0).send().bytes())), std::string::npos)
+  EXPECT_NE(sent.error().message.find(std::to_string(cluster_.status(0).memory[0].bytes)), std::string::npos)
       << sent.error().message;
   EXPECT_EQ(producer.allocate({20 << 20}, Dtype::kU8).code(), Errc::kNoSpace);
 }
@@ -101,7 +101,7 @@ TEST(Large, AChunkOfOneGibibyteArrivesWholeOverBothPaths) {
   struct statvfs facts{};
   ASSERT_EQ(statvfs("/dev/shm", &facts), 0);
   if (facts.f_bavail * facts.f_frsize < (std::uint64_t{9} << 30)) GTEST_SKIP() << "needs 9 GiB in /dev/shm";
-  Cluster cluster({.nodes = {"a", "a", "b"}, .shm_size = "2560M"});
+  Cluster cluster({.nodes = {"a", "a", "b"}, .arena = "2560M"});
   Executor producer(cluster, 0);
   ASSERT_EQ(producer.ask("send g 1/2 0 1 1073741824 arena", seconds(120)), "ok");
   for (const Rank rank : {1, 2}) {

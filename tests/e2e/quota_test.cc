@@ -11,7 +11,7 @@ constexpr std::size_t kMiB = 1 << 20;
 // 16 MiB to send from, 16 MiB to receive into.
 class Quota : public BothPaths {
  protected:
-  Quota() : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "32M"}) {}
+  Quota() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "32M"}) {}
   template <class Condition>
   static bool eventually(Condition condition) {
     const auto until = std::chrono::steady_clock::now() + seconds(10);
@@ -46,7 +46,7 @@ TEST_P(Quota, RegressionR12ALargeRequestIsNotStarvedBySmallOnes) {
   std::vector<Buffer> held;
   for (int i = 0; i < 14; ++i) held.push_back(std::move(*producer.allocate({kMiB}, Dtype::kU8)));
   auto large = producer.allocate_async({10 * kMiB}, Dtype::kU8);
-  EXPECT_TRUE(eventually([&] { return cluster_.stats(0).waiting_sends() >= 1; }));
+  EXPECT_TRUE(eventually([&] { return cluster_.counter(0, "waiting_sends") >= 1; }));
   // Small ones come and go all the time; the large one gets its turn once enough was given back.
   std::vector<Future<Buffer>> small;
   for (int i = 0; i < 40; ++i) {
@@ -67,10 +67,10 @@ TEST_P(Quota, RegressionC4PressureIsSeenWhileItLastsAndNoLonger) {
     auto held = producer.allocate({12 * kMiB}, Dtype::kU8);
     ASSERT_TRUE(held);
     auto waiting = producer.allocate_async({8 * kMiB}, Dtype::kU8);
-    EXPECT_TRUE(eventually([&] { return cluster_.stats(0).memory_pressure(); }));
+    EXPECT_TRUE(eventually([&] { return cluster_.status(0).memory_pressure; }));
     *held = Buffer();
     EXPECT_TRUE(waiting.get());
-    EXPECT_FALSE(cluster_.stats(0).memory_pressure()) << "round " << round;
+    EXPECT_FALSE(cluster_.status(0).memory_pressure) << "round " << round;
   }
 }
 

@@ -50,13 +50,13 @@ TEST_P(Contract, SmokeAllocatedMemoryIsSentWithoutACopy) {
   ASSERT_TRUE(buffer->in_arena());
   fill({buffer->data(), buffer->size_bytes()}, "a", 0);
   ASSERT_TRUE(producer.send(std::move(*buffer), "a", {{this->consumer()}}));
-  EXPECT_EQ(cluster_.stats(0).counters().at("bytes_captured"), 0u);
+  EXPECT_EQ(cluster_.counter(0, "bytes_captured"), 0u);
   const auto view = consumer.recv("a");
   ASSERT_TRUE(view);
   EXPECT_TRUE(matches(view->bytes(), "a", 0));
   if (GetParam() == Path::kSameNode) {
-    EXPECT_EQ(cluster_.stats(1).counters().at("bytes_received"), 0u);
-    EXPECT_EQ(cluster_.stats(1).counters().at("bytes_mapped"), 1u << 20);
+    EXPECT_EQ(cluster_.counter(1, "bytes_received"), 0u);
+    EXPECT_EQ(cluster_.counter(1, "bytes_mapped"), 1u << 20);
   }
   EXPECT_TRUE(consumer.mark_done("a"));
 }
@@ -66,7 +66,7 @@ TEST_P(Contract, AnUnsentBufferIsGivenBack) {
   {
     auto buffer = producer.allocate({1 << 20}, Dtype::kF32);
     ASSERT_TRUE(buffer);
-    EXPECT_GE(cluster_.stats(0).send().used_bytes(), 4u << 20);
+    EXPECT_GE(cluster_.status(0).memory[0].used_bytes, 4u << 20);
   }
   EXPECT_TRUE(cluster_.becomes_empty(0));
 }
@@ -256,7 +256,7 @@ TEST_P(Contract, TenThousandIdsAreInFlightAtOnce) {
     sends.push_back(producer.send_async(Object{bytes.data(), bytes.size(), 0}, id, {{this->consumer()}}));
   }
   for (auto& send : sends) ASSERT_TRUE(send.delivered.get());
-  EXPECT_EQ(cluster_.stats(this->consumer()).chunks(), static_cast<std::uint64_t>(kIds));
+  EXPECT_EQ(cluster_.counter(this->consumer(), "chunks"), static_cast<std::uint64_t>(kIds));
   for (int i = 0; i < kIds; ++i) {
     const std::string id = "id-" + std::to_string(i);
     ASSERT_TRUE(matches(consumer.recv(id).value().bytes(), id, 0));
@@ -275,8 +275,8 @@ TEST(Broadcast, SmokeOneSendReachesSameNodeAndOtherNodeGroups) {
               "ok 3000001 good " + std::to_string(cluster.arena_inode(holder)));
     EXPECT_EQ(consumer.ask("done b 0"), "ok");
   }
-  for (const v1::PeerRow& peer : cluster.peers(0)) {
-    EXPECT_EQ(peer.path(), peer.rank() == 1 ? "shared memory" : "network") << peer.DebugString();
+  for (const Rank rank : {1, 2, 3}) {
+    EXPECT_EQ(cluster.peer(0, rank).path, rank == 1 ? "shared memory" : "network") << "rank " << rank;
   }
 }
 

@@ -9,8 +9,8 @@ namespace sidecar::e2e {
 namespace {
 
 TEST(UcxThread, OnlyTheLoopCallsUcx) {
+  Cluster cluster({.nodes = {"a", "a", "b"}, .environment = {"LD_PRELOAD=" UCX_THREAD_GUARD}});
   ASSERT_EQ(setenv("LD_PRELOAD", UCX_THREAD_GUARD, 1), 0);
-  Cluster cluster({.nodes = {"a", "a", "b"}});
   Executor producer(cluster, 0);
   unsetenv("LD_PRELOAD");
   for (const std::string to : {"1", "2"}) {
