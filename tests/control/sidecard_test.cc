@@ -5,14 +5,15 @@
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <sstream>
 
 #include "control/sidecar.grpc.pb.h"
-#include "tests/control/child.h"
+#include "core/check.h"
+#include "core/fd.h"
+#include "perf/folder.h"
+#include "perf/process.h"
 
 namespace sidecar {
 namespace {
@@ -30,13 +31,6 @@ std::map<std::string, std::string> fields_of(const std::string& line) {
     fields[word.substr(0, equals)] = equals == std::string::npos ? "" : word.substr(equals + 1);
   }
   return fields;
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 class TakenPort {
@@ -57,43 +51,56 @@ class TakenPort {
   std::string text_;
 };
 
+// A sidecard, its first words on standard output and what else it says.
+class Sidecard : public perf::Process {
+ public:
+  using perf::Process::Process;
+  std::string first_line() { return read_line(kPatience).value_or(""); }
+  // Its exit code, 128 + signal, or -1 when it is still there.
+  int end() {
+    const auto ending = wait(kPatience);
+    return !ending ? -1 : ending->signal != 0 ? 128 + ending->signal : ending->code;
+  }
+
+ private:
+  static constexpr std::chrono::seconds kPatience{20};
+};
+
 // Each test has a shared-memory directory of its own, which must be empty again at the end.
 class SidecardTest : public testing::Test {
  protected:
-  SidecardTest() {
-    char path[] = "/dev/shm/sidecard-test-XXXXXX";
-    CHECK(mkdtemp(path) != nullptr);
-    directory_ = path;
-  }
-  ~SidecardTest() override {
-    EXPECT_TRUE(std::filesystem::is_empty(directory_)) << directory_;
-    std::filesystem::remove_all(directory_);
-  }
-  std::unique_ptr<Child> start(std::vector<std::string> arguments,
-                               std::vector<std::string> environment = {}) const {
+  SidecardTest() { CHECK(std::filesystem::create_directory(directory_)); }
+  ~SidecardTest() override { EXPECT_TRUE(std::filesystem::is_empty(directory_)) << directory_; }
+  Sidecard start(const std::vector<std::string>& arguments, std::vector<std::string> environment = {}) {
     std::vector<std::string> command{SIDECARD_PROGRAM, "--grpc-port", "0",          "--data-port", "0",
                                      "--shm-dir",      directory_,    "--shm-size", "8M"};
     command.insert(command.end(), arguments.begin(), arguments.end());
-    return std::make_unique<Child>(std::move(command), std::move(environment));
+    return Sidecard({.argv = std::move(command),
+                     .environment = std::move(environment),
+                     .log = folder_.path() + "/log" + std::to_string(starts_++),
+                     .talk = true});
   }
   // Must fail at once, with that text on standard error and nothing on standard output.
-  void expect_refused(std::vector<std::string> arguments, const std::string& text) const {
+  void expect_refused(const std::vector<std::string>& arguments, const std::string& text) {
     std::string all;
     for (const std::string& argument : arguments) all += argument + " ";
-    const auto child = start(std::move(arguments));
-    const int code = child->wait();
+    Sidecard child = start(arguments);
+    const std::string said = child.first_line();
+    const int code = child.end();
     EXPECT_TRUE(code == 1 || code == 2) << all << "gave " << code;
-    EXPECT_THAT(child->errors(), HasSubstr(text)) << all;
-    EXPECT_EQ(child->output(), "") << all;
+    EXPECT_THAT(child.log_text(), HasSubstr(text)) << all;
+    EXPECT_EQ(said, "") << all;
   }
   [[nodiscard]] bool has_arena() const { return !std::filesystem::is_empty(directory_); }
 
-  std::string directory_;
+  perf::Folder folder_{"/dev/shm/sidecard-test."};
+  const std::string directory_ = folder_.path() + "/arenas";
+  int starts_ = 0;
 };
 
 TEST_F(SidecardTest, SaysReadyAndEndsCleanlyOnSigterm) {
-  const auto child = start({"--rank", "3", "--node", "a"});
-  auto fields = fields_of(child->first_line());
+  Sidecard child = start({"--rank", "3", "--node", "a"});
+  auto fields = fields_of(child.first_line());
   EXPECT_TRUE(fields.contains("ready"));
   EXPECT_EQ(fields["rank"], "3");
   EXPECT_EQ(fields["node"], "a");
@@ -101,15 +108,15 @@ TEST_F(SidecardTest, SaysReadyAndEndsCleanlyOnSigterm) {
   EXPECT_THAT(fields["data"], HasSubstr("127.0.0.1:"));
   EXPECT_EQ(fields["arena"], directory_ + "/sidecar-" + fields["instance"]);
   EXPECT_TRUE(has_arena());
-  child->kill(SIGTERM);
-  EXPECT_EQ(child->wait(), 0);
-  EXPECT_THAT(child->errors(), HasSubstr("shm-size           8 MiB")) << "settings in effect are shown";
-  EXPECT_THAT(child->errors(), HasSubstr("draining: SIGTERM"));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.end(), 0);
+  EXPECT_THAT(child.log_text(), HasSubstr("shm-size           8 MiB")) << "settings in effect are shown";
+  EXPECT_THAT(child.log_text(), HasSubstr("draining: SIGTERM"));
 }
 
 TEST_F(SidecardTest, ServesGrpcAndDrainsOnRequest) {
-  const auto child = start({"--rank", "2"});
-  auto fields = fields_of(child->first_line());
+  Sidecard child = start({"--rank", "2"});
+  auto fields = fields_of(child.first_line());
   const auto channel = grpc::CreateChannel(fields["grpc"], grpc::InsecureChannelCredentials());
   const auto stub = v1::Admin::NewStub(channel);
   {
@@ -128,48 +135,47 @@ TEST_F(SidecardTest, ServesGrpcAndDrainsOnRequest) {
   grpc::ClientContext context;
   v1::DrainResponse drained;
   EXPECT_TRUE(stub->Drain(&context, v1::DrainRequest(), &drained).ok());
-  EXPECT_EQ(child->wait(), 0);
+  EXPECT_EQ(child.end(), 0);
 }
 
 TEST_F(SidecardTest, ASecondSignalEndsItAtOnce) {
-  const auto child = start({"--rank", "0"});
-  ASSERT_NE(child->first_line(), "");
-  child->kill(SIGTERM);
-  child->kill(SIGINT);
-  EXPECT_GT(child->wait(), 128);
+  Sidecard child = start({"--rank", "0"});
+  ASSERT_NE(child.first_line(), "");
+  child.signal(SIGTERM);
+  child.signal(SIGINT);
+  EXPECT_GT(child.end(), 128);
 }
 
 TEST_F(SidecardTest, ASignalDuringStartLeavesNothingBehind) {
-  const auto child = start({"--rank", "0", "--shm-size", "512M"});
-  const TimeNs deadline = Loop::now_ns() + 10 * kSecond;
-  while (!has_arena() && Loop::now_ns() < deadline) usleep(1000);
-  child->kill(SIGINT);
-  EXPECT_EQ(child->wait(), 0);
+  Sidecard child = start({"--rank", "0", "--shm-size", "512M"});
+  for (int ms = 0; ms < 10'000 && !has_arena(); ++ms) usleep(1000);
+  child.signal(SIGINT);
+  EXPECT_EQ(child.end(), 0);
 }
 
 TEST_F(SidecardTest, AKilledOnesArenaIsRemovedByTheNext) {
-  const auto killed = start({"--rank", "0"});
-  const std::string arena = fields_of(killed->first_line())["arena"];
-  killed->kill(SIGKILL);
-  EXPECT_EQ(killed->wait(), 128 + SIGKILL);
+  Sidecard killed = start({"--rank", "0"});
+  const std::string arena = fields_of(killed.first_line())["arena"];
+  killed.signal(SIGKILL);
+  EXPECT_EQ(killed.end(), 128 + SIGKILL);
   EXPECT_TRUE(std::filesystem::exists(arena));
-  const auto next = start({"--rank", "0"});
-  ASSERT_NE(next->first_line(), "");
+  Sidecard next = start({"--rank", "0"});
+  ASSERT_NE(next.first_line(), "");
   EXPECT_FALSE(std::filesystem::exists(arena));
-  next->kill(SIGTERM);
-  EXPECT_EQ(next->wait(), 0);
+  next.signal(SIGTERM);
+  EXPECT_EQ(next.end(), 0);
 }
 
 TEST_F(SidecardTest, UcxFindsItsSettingsInTheEnvironmentUnlessTheUserChoseOthers) {
-  const auto child = start({"--rank", "0"}, {"UCX_HANDLE_ERRORS=bt"});
-  ASSERT_NE(child->first_line(), "");
-  const std::string process = "/proc/" + std::to_string(child->pid());
-  const std::string environment = read_file(process + "/environ");
+  Sidecard child = start({"--rank", "0"}, {"UCX_HANDLE_ERRORS=bt"});
+  ASSERT_NE(child.first_line(), "");
+  const std::string process = "/proc/" + std::to_string(child.pid());
+  const std::string environment = perf::read_file(process + "/environ");
   EXPECT_THAT(environment, HasSubstr("UCX_MEM_EVENTS=n"));
   EXPECT_THAT(environment, HasSubstr("UCX_HANDLE_ERRORS=bt"));
-  EXPECT_EQ(read_file(process + "/comm"), "sidecard\n");
-  child->kill(SIGTERM);
-  EXPECT_EQ(child->wait(), 0);
+  EXPECT_EQ(perf::read_file(process + "/comm"), "sidecard\n");
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.end(), 0);
 }
 
 TEST_F(SidecardTest, EachBadSettingEndsItWithAMessageThatSaysWhatToDo) {
@@ -207,15 +213,15 @@ TEST_F(SidecardTest, APortThatIsTakenIsNamedWithItsFlag) {
 
 #ifdef SIDECAR_EXPECT_MIMALLOC
 TEST_F(SidecardTest, RunsOnMimallocAndIsSmallWhenIdle) {
-  const auto child = start({"--rank", "0"});
-  ASSERT_NE(child->first_line(), "");
-  const std::string status = read_file("/proc/" + std::to_string(child->pid()) + "/status");
+  Sidecard child = start({"--rank", "0"});
+  ASSERT_NE(child.first_line(), "");
+  const std::string status = perf::read_file("/proc/" + std::to_string(child.pid()) + "/status");
   const std::size_t at = status.find("RssAnon:");
   ASSERT_NE(at, std::string::npos);
   EXPECT_LE(std::stoul(status.substr(at + 8)), 64u * 1024) << "KiB of private memory";
-  child->kill(SIGTERM);
-  EXPECT_EQ(child->wait(), 0);
-  EXPECT_THAT(child->errors(), HasSubstr("allocator mimalloc\n"));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.end(), 0);
+  EXPECT_THAT(child.log_text(), HasSubstr("allocator mimalloc\n"));
 }
 #endif
 
