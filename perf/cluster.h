@@ -3,8 +3,6 @@
 // makes, which goes with them.
 #pragma once
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -40,10 +38,10 @@ class Cluster {
   std::string start();
   // Starts one that is not running, with the same ports and further flags.
   std::string start(Rank rank, const std::vector<std::string>& more_flags = {});
-  // SIGKILL. stop() misses neither it nor its arena.
+  // SIGKILL; stop() then expects nothing of it and excuses its arena.
   void kill(Rank rank);
-  // SIGTERM to all at once. Empty when every one of them that was not killed has exited with 0, by then or
-  // before, and only the killed ones have left an arena, which the next start would have removed.
+  // SIGTERM to all at once. Empty when every one that was started and not killed has exited with 0, by then
+  // or before, and no file is left but the killed ones' arenas, which the next start would have removed.
   std::string stop();
 
   [[nodiscard]] Rank size() const { return static_cast<Rank>(members_.size()); }

@@ -32,8 +32,7 @@ struct Place {
   int receive_percent;  // of the arena: for what arrives
 };
 constexpr std::array<Place, 4> kPlaces{{
-    {"a", 16 << 20,
-     10},  // all that is sent and not yet marked done on its node, or not yet delivered elsewhere
+    {"a", 16 << 20, 10},  // what is sent and neither marked done on its node nor delivered elsewhere
     {"a", 2 << 20, 50},   // small objects only: the rest lies in rank 0's arena
     {"b", 14 << 20, 90},  // what has arrived and is not yet marked done
     {"b", 8 << 20, 90},   // one tensor

@@ -32,6 +32,7 @@ int supervise(std::vector<std::string> argv, std::chrono::seconds time_limit) {
   sigemptyset(&signals);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, number);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGCHLD, SIG_DFL);  // where it is ignored nobody is told how a child ended
   const auto until = Clock::now() + time_limit;
   perf::Process director({.argv = std::move(argv)});
   int number = SIGCHLD;
