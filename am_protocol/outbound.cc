@@ -49,7 +49,8 @@ SendOp* UcxTransportImpl::make_send(const Message& message, Token token) {
   return op;
 }
 
-// The three ways that a send can begin: done, failed, under way. When it is done and nobody wants to know, it is over.
+// The three ways that a send can begin: done, failed, under way. When it is done and nobody wants to know, it
+// is over.
 void UcxTransportImpl::issue(SendOp* op, Endpoint& endpoint, ConstBytes payload, bool rendezvous) {
   const std::byte* const header =
       op->long_header != nullptr ? op->long_header->bytes.data() : op->short_header.data();

@@ -105,8 +105,8 @@ class Plane final : public EventSource {
   std::string settings_;
   sockaddr_storage address_{};  // where it listens
   bool in_progress_ = false;
-  // Armed, and neither used nor readable since. UCX cannot tell the difference to a process that sleeps all that time:
-  // progress would find nothing, and arming again nothing new.
+  // Armed, and neither used nor readable since. UCX cannot tell the difference to a process that sleeps all
+  // that time: progress would find nothing, and arming again nothing new.
   bool resting_ = false;
 };
 

@@ -33,8 +33,8 @@ constexpr bool takes(std::index_sequence<I...>) {
   return requires { T{(static_cast<void>(I), AnyField{})...}; };
 }
 template <class T, std::size_t N>
-constexpr bool kHasFields = takes<T>(std::make_index_sequence<N>()) &&
-                            !takes<T>(std::make_index_sequence<N + 1>());
+constexpr bool kHasFields =
+    takes<T>(std::make_index_sequence<N>()) && !takes<T>(std::make_index_sequence<N + 1>());
 
 static_assert(kHasFields<ArenaInfo, 4> && kHasFields<ChunkMeta, 10> && kHasFields<Shape, 2>);
 static_assert(kHasFields<Destinations, 3> && kHasFields<Transfer, 2>);

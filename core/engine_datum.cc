@@ -144,8 +144,7 @@ void Engine::lose_datum(Datum& datum) {
 void Engine::tidy(Datum* datum) {
   if (!datum->chunks.empty()) return;
   // A tombstone knows what was done of a lost datum only as long as that has no gaps.
-  const bool over =
-      datum->complete() || (datum->lost && datum->done.count() == datum->done.first_gap());
+  const bool over = datum->complete() || (datum->lost && datum->done.count() == datum->done.first_gap());
   // A closed stream is remembered even while it is empty; the count of any other datum comes with each of its
   // chunks.
   const bool nothing =

@@ -20,6 +20,7 @@ void Engine::on_bad_message(LinkId id, const Message& rest, const Incoming& inco
     if (incoming.present()) transport_.discard(incoming);
     return;
   }
+  if (incoming.present() && !incoming.rendezvous) link->arrived += incoming.bytes;
   discard(id, incoming);  // its sender has spent credit on it all the same
   if (link->kind == Link::Kind::kClient) {
     if (const auto request = request_of(rest)) answer(*link->client, *request, why);

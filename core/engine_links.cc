@@ -7,7 +7,8 @@ namespace sidecar {
 // --- our own link
 // ----------------------------------------------------------------------------------------------------------
 
-// Deliveries that somebody waits for; giving back slots to a peer that is lost can wait until it is found again.
+// Deliveries that somebody waits for; giving back slots to a peer that is lost can wait until it is found
+// again.
 std::size_t Engine::unsettled(const Peer& peer) const {
   return peer.unsettled.size() - (peer.instance == 0 ? peer.unlinks : 0);
 }

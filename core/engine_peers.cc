@@ -231,8 +231,8 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   drop_lost_arenas();
 }
 
-// The process whose slots we gave back is no more. One that was only silent is told when it comes back: it may not
-// have noticed anything.
+// The process whose slots we gave back is no more. One that was only silent is told when it comes back: it
+// may not have noticed anything.
 void Engine::drop_unlinks(Peer& peer) {
   peer.window_of = 0;
   for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {

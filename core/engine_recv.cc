@@ -220,7 +220,8 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
 
 // Another client marked the chunk done before; now this one gives up what it still sees of it.
 void Engine::forfeit(Client& client, const Hash128& id, ChunkIndex chunk) {
-  for (Grant* held = client.grants.front(); held != nullptr; held = List<Grant, &Grant::in_client>::next(held)) {
+  for (Grant* held = client.grants.front(); held != nullptr;
+       held = List<Grant, &Grant::in_client>::next(held)) {
     if (held->entry == nullptr && held->chunk == chunk && held->id == id) return drop_grant(*held);
   }
 }

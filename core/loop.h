@@ -35,9 +35,9 @@ class EventSource {
   virtual bool progress(int budget) = 0;
   // Called right before sleeping. True: from now on work makes fd() readable. False: work has come meanwhile.
   virtual bool arm() = 0;
-  // The rest that a successful arm() began is over: fd() became readable, or somebody is about to look without asking
-  // it. A source that was armed and heard nothing since may skip what progress() and arm() cost; it would otherwise pay
-  // that whenever another source wakes the loop.
+  // The rest that a successful arm() began is over: fd() became readable, or somebody is about to look
+  // without asking it. A source that was armed and heard nothing since may skip what progress() and arm()
+  // cost; it would otherwise pay that whenever another source wakes the loop.
   virtual void wake() {}
 };
 
@@ -90,8 +90,8 @@ class Loop {
 
   // Runs until stop().
   void run();
-  // One step, and one poll unless the step found something to do (every 16th time even then, so that no descriptor is
-  // forgotten). Wait::kYes sleeps in the poll.
+  // One step, and one poll unless the step found something to do (every 16th time even then, so that no
+  // descriptor is forgotten). Wait::kYes sleeps in the poll.
   void run_once(Wait wait);
   // run() returns after the current step.
   void stop();

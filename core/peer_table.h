@@ -39,11 +39,12 @@ struct Peer {
   UnsettledList unsettled;
   List<Delivery, &Delivery::in_queue> queue;
   LentList lent;
-  std::size_t unlinks = 0;           // of the unsettled
+  std::size_t unlinks = 0;          // of the unsettled
   std::uint64_t refused_by_it = 0;  // deliveries in state kRefused
   // What it sends us.
   DedupWindow window;
-  InstanceId window_of = 0;  // whose transfers it knows: kept when that one counts as lost, since it may be alive
+  InstanceId window_of =
+      0;  // whose transfers it knows: kept when that one counts as lost, since it may be alive
   bool owed_resume = false;   // we refused something and will say when there is room
   std::uint64_t awaited = 0;  // data of its that are not complete here
   std::uint64_t bytes_sent = 0;

@@ -1,10 +1,11 @@
-// sidecar-bench: the speed table. Each row is a ratio to a reference that ran beside it in the same minutes, or a bound on
-// what a sidecar costs; a row whose references differ too much among themselves says "noisy", which is neither pass nor
-// fail. Exit code 0 when no row missed its bar, 1 when one did or a measurement failed.
+// sidecar-bench: the speed table. Each row is a ratio to a reference that ran beside it in the same minutes,
+// or a bound on what a sidecar costs; a row whose references differ too much among themselves says "noisy",
+// which is neither pass nor fail. Exit code 0 when no row missed its bar, 1 when one did or a measurement
+// failed.
 #include "perf/bench.h"
 
-#include <algorithm>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -34,7 +35,8 @@ const char* verdict_text(Verdict verdict) {
 
 nlohmann::ordered_json json_of(const BenchRow& row) {
   nlohmann::ordered_json json = {{"name", row.name}, {"value", row.value}, {"unit", row.unit}};
-  json["reference"] = row.reference.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(row.reference);
+  json["reference"] =
+      row.reference.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(row.reference);
   if (row.reference_value) json["reference_value"] = *row.reference_value;
   json["bar"] = row.bar;
   json["bar_is"] = row.bar_is == Bar::kAtLeast ? "at least" : "at most";
@@ -49,7 +51,8 @@ nlohmann::ordered_json json_of(const BenchRow& row) {
 
 void print(const BenchRow& row) {
   std::printf("%-26s %9.3f %-6s %s %-8.4g %-7s %s\n", row.name.c_str(), row.value, row.unit.c_str(),
-              row.bar_is == Bar::kAtLeast ? ">=" : "<=", row.bar, verdict_text(row.verdict), row.note.c_str());
+              row.bar_is == Bar::kAtLeast ? ">=" : "<=", row.bar, verdict_text(row.verdict),
+              row.note.c_str());
   std::fflush(stdout);
 }
 
@@ -95,6 +98,4 @@ int run_main(int argc, char** argv) {
 }  // namespace
 }  // namespace sidecar::perf
 
-int main(int argc, char** argv) {
-  return sidecar::perf::run_main(argc, argv);
-}
+int main(int argc, char** argv) { return sidecar::perf::run_main(argc, argv); }

@@ -1,7 +1,7 @@
 // What the rows of sidecar-bench share: a row, the way repeated pairs become one, and the settings.
 //
-// A ratio is taken pair by pair: our side and the reference run one after the other, in alternating order, at least nine
-// times, and the median of the ratios is the row's value.
+// A ratio is taken pair by pair: our side and the reference run one after the other, in alternating order, at
+// least nine times, and the median of the ratios is the row's value.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ struct BenchRow {
 // The verdict from value and bar; kNoisy when the references differ too much.
 BenchRow judged(BenchRow row, double reference_spread = 0);
 
-// (75th - 25th percentile) / median: a few bad moments of a shared machine do not make a row noisy, a bad machine does.
+// (75th - 25th percentile) / median: a few bad moments of a shared machine do not make a row noisy, a bad
+// machine does.
 double quartile_spread(Samples& samples);
 
 struct Pairs {
@@ -53,7 +54,8 @@ struct Pairs {
 // `ours` and `reference` each return one measurement.
 Pairs run_pairs(int pairs, const std::function<double()>& ours, const std::function<double()>& reference);
 // A row of such pairs, with medians and spreads (`unit` names what was measured, the value is the ratio).
-BenchRow row_of(std::string name, Pairs& pairs, const std::string& unit, std::string reference, Bar bar_is, double bar);
+BenchRow row_of(std::string name, Pairs& pairs, const std::string& unit, std::string reference, Bar bar_is,
+                double bar);
 
 [[noreturn]] void give_up(const std::string& why);
 [[noreturn]] void give_up_on(const Failure& failure, const char* what);

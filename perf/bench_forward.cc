@@ -1,5 +1,5 @@
-// A chunk that changes hands on one node: only a reference travels, so its size must not matter. Time from send to the
-// view in the consumer's hands, and the sidecars' own word that no byte was copied.
+// A chunk that changes hands on one node: only a reference travels, so its size must not matter. Time from
+// send to the view in the consumer's hands, and the sidecars' own word that no byte was copied.
 #include "perf/bench.h"
 #include "perf/shared_page.h"
 
@@ -12,7 +12,8 @@ constexpr std::uint64_t kSmall = 64 << 10;
 class Forward {
  public:
   Forward()
-      : cluster_(start_cluster({.nodes = {"a", "a"}, .arena = "256M", .flags = {"--poll", "event", "--receive-percent", "10"}})),
+      : cluster_(start_cluster(
+            {.nodes = {"a", "a"}, .arena = "256M", .flags = {"--poll", "event", "--receive-percent", "10"}})),
         producer_(must(Client::connect(event_driven(*cluster_, 0)), "connecting")),
         consumer_(must(Client::connect(event_driven(*cluster_, 1)), "connecting")) {}
 
@@ -66,7 +67,8 @@ std::vector<BenchRow> bench_forward(const BenchSettings& settings) {
   const std::uint64_t mapped = forward.bytes_mapped();
   const int count = settings.quick ? 50 : 200;
   Pairs pairs = run_pairs(
-      settings.pairs(11), [&] { return forward.measure(kLarge, count); }, [&] { return forward.measure(kSmall, count); });
+      settings.pairs(11), [&] { return forward.measure(kLarge, count); },
+      [&] { return forward.measure(kSmall, count); });
   BenchRow row = row_of("forward-64MiB", pairs, "us", "the same with 64 KiB", Bar::kAtMost, 1.2);
   const std::uint64_t copied = forward.bytes_moved() - moved;
   row.numbers.emplace_back("bytes_copied", static_cast<double>(copied));

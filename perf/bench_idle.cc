@@ -14,8 +14,8 @@ namespace {
 constexpr int kPeers = 8;
 constexpr double kPercentMax = 0.5;
 
-// CPU time of all threads, nanoseconds: from the scheduler, because /proc/PID/stat counts hundredths of a second. Where
-// the kernel has no schedstat, from there all the same.
+// CPU time of all threads, nanoseconds: from the scheduler, because /proc/PID/stat counts hundredths of a
+// second. Where the kernel has no schedstat, from there all the same.
 std::uint64_t cpu_ns(pid_t pid) {
   const std::string process = "/proc/" + std::to_string(pid);
   std::uint64_t sum = 0;
@@ -33,7 +33,8 @@ std::uint64_t cpu_ns(pid_t pid) {
   unsigned long system = 0;
   const std::size_t name_end = stat.rfind(')');
   if (name_end == std::string::npos ||
-      std::sscanf(stat.c_str() + name_end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) {
+      std::sscanf(stat.c_str() + name_end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                  &system) != 2) {
     give_up("cannot read a process's CPU time");
   }
   return (user + system) * (1'000'000'000u / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK)));
@@ -84,7 +85,9 @@ std::vector<BenchRow> bench_idle(const BenchSettings& settings) {
   row.value = percent.median();
   row.unit = "% core";
   row.bar = kPercentMax;
-  row.numbers = {{"min", percent.min()}, {"max", percent.max()}, {"seconds", static_cast<double>(period_ns) * periods / 1e9}};
+  row.numbers = {{"min", percent.min()},
+                 {"max", percent.max()},
+                 {"seconds", static_cast<double>(period_ns) * periods / 1e9}};
   char text[80];
   std::snprintf(text, sizeof text, "%.3f to %.3f over %d periods", percent.min(), percent.max(), periods);
   row.note = text;

@@ -1,5 +1,5 @@
-// Private memory of a sidecar (RssAnon: the arena is a file and does not count): after its start, and what a million
-// chunks add to it once it has warmed up.
+// Private memory of a sidecar (RssAnon: the arena is a file and does not count): after its start, and what a
+// million chunks add to it once it has warmed up.
 #include <cstdlib>
 
 #include "perf/bench.h"
@@ -89,7 +89,8 @@ std::vector<BenchRow> bench_memory(const BenchSettings& settings) {
   for (const int rank : {0, 1}) {
     const double after = rss_anon_mib(cluster->process(rank).pid());
     growth = std::max(growth, after - before[static_cast<std::size_t>(rank)]);
-    row.numbers.emplace_back("after_warmup_mib_rank" + std::to_string(rank), before[static_cast<std::size_t>(rank)]);
+    row.numbers.emplace_back("after_warmup_mib_rank" + std::to_string(rank),
+                             before[static_cast<std::size_t>(rank)]);
     row.numbers.emplace_back("at_the_end_mib_rank" + std::to_string(rank), after);
   }
   row.value = growth;

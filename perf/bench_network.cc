@@ -1,7 +1,7 @@
-// Chunks to another node, TCP on loopback, from the producer's send to the arrival at the other sidecar, against
-// `ucx_perftest -t ucp_am_bw` with the same UCX settings, the same number of sends under way and huge pages on both
-// sides. Sources are `allocate`d; the consumer receives and marks done each chunk as it comes, so that both arenas go
-// round in few slots, as perftest's one buffer does.
+// Chunks to another node, TCP on loopback, from the producer's send to the arrival at the other sidecar,
+// against `ucx_perftest -t ucp_am_bw` with the same UCX settings, the same number of sends under way and huge
+// pages on both sides. Sources are `allocate`d; the consumer receives and marks done each chunk as it comes,
+// so that both arenas go round in few slots, as perftest's one buffer does.
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -18,12 +18,18 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr double kRatioMin = 0.90;
 constexpr std::chrono::minutes kRunMax{2};
 
-// What a sidecar's network plane uses (am_protocol/settings.cc), for both sides, with TCP on loopback only. perftest
-// allocates with huge pages like this; our arena takes them by itself.
-const std::vector<std::string> kEnvironment{
-    "UCX_TLS=tcp",           "UCX_NET_DEVICES=lo",      "UCX_TCP_TX_SEG_SIZE=64K", "UCX_TCP_CONN_NB=y",
-    "UCX_TCP_CM_REUSEADDR=y", "UCX_MAX_RNDV_RAILS=1",   "UCX_KEEPALIVE_INTERVAL=1s", "UCX_ALLOC_PRIO=thp,mmap,heap",
-    "UCX_HANDLE_ERRORS=none", "UCX_MEM_EVENTS=n"};
+// What a sidecar's network plane uses (am_protocol/settings.cc), for both sides, with TCP on loopback only.
+// perftest allocates with huge pages like this; our arena takes them by itself.
+const std::vector<std::string> kEnvironment{"UCX_TLS=tcp",
+                                            "UCX_NET_DEVICES=lo",
+                                            "UCX_TCP_TX_SEG_SIZE=64K",
+                                            "UCX_TCP_CONN_NB=y",
+                                            "UCX_TCP_CM_REUSEADDR=y",
+                                            "UCX_MAX_RNDV_RAILS=1",
+                                            "UCX_KEEPALIVE_INTERVAL=1s",
+                                            "UCX_ALLOC_PRIO=thp,mmap,heap",
+                                            "UCX_HANDLE_ERRORS=none",
+                                            "UCX_MEM_EVENTS=n"};
 
 struct Size {
   std::uint64_t bytes;
@@ -118,15 +124,28 @@ void wait_until_listening(std::uint16_t port, Process& process) {
 double perftest(Size size, std::uint32_t count) {
   const ReservedPort reserved;
   const std::uint16_t port = reserved.number();
-  const std::vector<std::string> test{"/usr/bin/ucx_perftest", "-t", "ucp_am_bw", "-s", std::to_string(size.bytes), "-n",
-                                      std::to_string(count), "-w", std::to_string(2 * size.under_way), "-O",
-                                      std::to_string(size.under_way), "-p", std::to_string(port), "-f", "-v"};
+  const std::vector<std::string> test{"/usr/bin/ucx_perftest",
+                                      "-t",
+                                      "ucp_am_bw",
+                                      "-s",
+                                      std::to_string(size.bytes),
+                                      "-n",
+                                      std::to_string(count),
+                                      "-w",
+                                      std::to_string(2 * size.under_way),
+                                      "-O",
+                                      std::to_string(size.under_way),
+                                      "-p",
+                                      std::to_string(port),
+                                      "-f",
+                                      "-v"};
   Process server({.argv = test, .environment = kEnvironment, .log = "/dev/null"});
   wait_until_listening(port, server);
   std::vector<std::string> arguments = test;
   arguments.insert(arguments.begin() + 1, "127.0.0.1");
   Process client({.argv = arguments, .environment = kEnvironment, .talk = true});
-  // iterations, percentile latency, average latency, overall latency, average bandwidth, overall bandwidth, ...
+  // iterations, percentile latency, average latency, overall latency, average bandwidth, overall bandwidth,
+  // ...
   std::vector<double> last;
   while (const auto line = client.read_line(kRunMax)) {
     std::vector<double> columns;
@@ -158,11 +177,12 @@ std::vector<BenchRow> bench_network(const BenchSettings& settings) {
     const auto count = static_cast<std::uint32_t>(std::max<std::uint64_t>(total / size.bytes, 4));
     const auto ours = [&](std::uint32_t chunks) {
       Transfer transfer(producer, consumer, "run-" + std::to_string(runs++), size, chunks);
-      return static_cast<double>(chunks) * static_cast<double>(size.bytes) / static_cast<double>(kMiB) / transfer.run();
+      return static_cast<double>(chunks) * static_cast<double>(size.bytes) / static_cast<double>(kMiB) /
+             transfer.run();
     };
     ours(2 * size.under_way);
-    Pairs pairs = run_pairs(
-        settings.pairs(), [&] { return ours(count); }, [&] { return perftest(size, count); });
+    Pairs pairs =
+        run_pairs(settings.pairs(), [&] { return ours(count); }, [&] { return perftest(size, count); });
     rows.push_back(row_of("network-" + std::to_string(size.bytes / kMiB) + "MiB", pairs, "MiB/s",
                           "ucx_perftest ucp_am_bw", Bar::kAtLeast, kRatioMin));
     rows.back().numbers.emplace_back("under_way", size.under_way);

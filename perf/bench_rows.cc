@@ -10,7 +10,9 @@ void give_up(const std::string& why) {
   std::exit(1);
 }
 
-void give_up_on(const Failure& failure, const char* what) { give_up(std::string(what) + ": " + to_string(failure)); }
+void give_up_on(const Failure& failure, const char* what) {
+  give_up(std::string(what) + ": " + to_string(failure));
+}
 
 std::unique_ptr<Cluster> start_cluster(ClusterOptions options) {
   auto cluster = std::make_unique<Cluster>(std::move(options));
@@ -52,7 +54,8 @@ Pairs run_pairs(int pairs, const std::function<double()>& ours, const std::funct
   return result;
 }
 
-BenchRow row_of(std::string name, Pairs& pairs, const std::string& unit, std::string reference, Bar bar_is, double bar) {
+BenchRow row_of(std::string name, Pairs& pairs, const std::string& unit, std::string reference, Bar bar_is,
+                double bar) {
   BenchRow row;
   row.name = std::move(name);
   row.value = pairs.ratio.median();

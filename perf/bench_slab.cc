@@ -9,8 +9,8 @@ namespace {
 
 constexpr double kRatioMax = 2;
 
-BenchRow row_for(const SlabTraceResult& result, const char* name, double ratio, double least, double most, double ours,
-                 double reference) {
+BenchRow row_for(const SlabTraceResult& result, const char* name, double ratio, double least, double most,
+                 double ours, double reference) {
   BenchRow row;
   row.name = name;
   row.value = ratio;
@@ -29,7 +29,8 @@ BenchRow row_for(const SlabTraceResult& result, const char* name, double ratio, 
                  {"op_p99_ns", result.op_p99_ns},
                  {"fill", result.fill}};
   char text[240];
-  std::snprintf(text, sizeof text, "%.0f against %.0f ns a batch; ratios %.2f to %.2f; failed %llu, reference %llu", ours,
+  std::snprintf(text, sizeof text,
+                "%.0f against %.0f ns a batch; ratios %.2f to %.2f; failed %llu, reference %llu", ours,
                 reference, least, most, static_cast<unsigned long long>(result.slab.failed),
                 static_cast<unsigned long long>(result.mimalloc.failed));
   row.note = text;
@@ -51,8 +52,8 @@ std::vector<BenchRow> bench_slab(const BenchSettings& settings) {
   SlabTraceOptions options;
   if (settings.quick) options.pairs = 3;
   const SlabTraceResult result = run_slab_trace(options);
-  return {row_for(result, "slab-median", result.median_ratio, result.median_ratio_min, result.median_ratio_max,
-                  result.slab.batch_median_ns, result.mimalloc.batch_median_ns),
+  return {row_for(result, "slab-median", result.median_ratio, result.median_ratio_min,
+                  result.median_ratio_max, result.slab.batch_median_ns, result.mimalloc.batch_median_ns),
           row_for(result, "slab-p99", result.p99_ratio, result.p99_ratio_min, result.p99_ratio_max,
                   result.slab.batch_p99_ns, result.mimalloc.batch_p99_ns)};
 }

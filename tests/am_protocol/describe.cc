@@ -24,7 +24,8 @@ std::string show(const FixedText<N>& text) {
 }
 
 template <class T>
-requires(std::is_integral_v<T> || std::is_enum_v<T>) std::string show(T value) {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>)
+std::string show(T value) {
   if constexpr (std::is_enum_v<T>)
     return std::to_string(static_cast<std::underlying_type_t<T>>(value));
   else

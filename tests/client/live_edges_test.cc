@@ -15,14 +15,14 @@ namespace {
 
 class LiveEdges : public ::testing::Test {
  protected:
-  Cluster cluster_{{.nodes = {"a", "a"}, .shm_size = "32M"}};
+  Cluster cluster_{{.nodes = {"a", "a"}, .arena = "32M"}};
 };
 
 TEST_F(LiveEdges, ASidecarThatIsSlowToAnswerIsWaitedFor) {
-  cluster_.signal(0, SIGSTOP);
+  cluster_.process(0).signal(SIGSTOP);
   std::thread later([&] {
     std::this_thread::sleep_for(milliseconds(700));
-    cluster_.signal(0, SIGCONT);
+    cluster_.process(0).signal(SIGCONT);
   });
   const auto status = client_internal::ask_status(cluster_.address(0), seconds(10));
   later.join();
@@ -64,18 +64,6 @@ TEST_F(LiveEdges, ACancelInACallbackReachesACallThatWasOnlyJustMade) {
   EXPECT_EQ(waiting.get().code(), Errc::kCancelled);
 }
 
-TEST_F(LiveEdges, ASendThatFoundNoRoomSaysSoInsteadOfBlamingTheDestination) {
-  Client client = cluster_.client(0);
-  const auto held = client.allocate({12u << 20}, Dtype::kU8);
-  ASSERT_TRUE(held) << to_string(held.error());
-  const std::vector<std::byte> source(10u << 20);
-  const auto sent = client.send(Tensor{source.data(), Dtype::kU8, {source.size()}}, "x", {{1}}, 0, 1,
-                                {.deadline = milliseconds(200)});
-  ASSERT_EQ(sent.code(), Errc::kTimeout);
-  EXPECT_NE(sent.error().message.find("no room in the sender's own arena"), std::string::npos)
-      << to_string(sent.error());
-}
-
 class LiveCallbacks : public ::testing::TestWithParam<Progress> {
  protected:
   Client client() const {
@@ -84,7 +72,7 @@ class LiveCallbacks : public ::testing::TestWithParam<Progress> {
     options.polling = Polling::kEvent;
     return cluster_.client(1, options);
   }
-  Cluster cluster_{{.nodes = {"a", "a"}, .shm_size = "32M"}};
+  Cluster cluster_{{.nodes = {"a", "a"}, .arena = "32M"}};
 };
 INSTANTIATE_TEST_SUITE_P(Modes, LiveCallbacks, ::testing::Values(Progress::kThread, Progress::kCaller),
                          [](const auto& mode) {

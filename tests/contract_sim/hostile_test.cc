@@ -35,7 +35,8 @@ TEST_F(Hostile, AClientThatSendsAPeersMessageWithAPayloadIsCutOff) {
     EXPECT_FALSE(bad.connected());
   }
   EXPECT_EQ(sidecar(0).stats().counters.protocol_errors, 2u);
-  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk()) << "nobody else suffers";
+  EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk())
+      << "nobody else suffers";
 }
 
 TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {

@@ -162,8 +162,8 @@ TEST_F(Rule08PeerLost, OneSidedLossDoesNotTurnAResendIntoAlreadyExists) {
     const std::uint64_t before = sidecar(to).stats().counters.chunks_received;
     break_at<Ack>(1);
     const RequestId sent = start(id, 5'000, each({to}), 1, 3);
-    ASSERT_TRUE(world_.run_until(
-        [&] { return sidecar(to).stats().counters.chunks_received > before; }, kSecond));
+    ASSERT_TRUE(
+        world_.run_until([&] { return sidecar(to).stats().counters.chunks_received > before; }, kSecond));
     world_.stop(sidecar(0));
     EXPECT_THAT(wait(at, waiting), IsError(Errc::kPeerLost));
     world_.go_on(sidecar(0));

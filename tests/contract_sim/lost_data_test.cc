@@ -14,8 +14,9 @@ class LostData : public Cluster {
   void send_done_and_lose(std::initializer_list<ChunkIndex> chunks) {
     SimClient& producer = client(0);
     for (const ChunkIndex chunk : chunks) {
-      EXPECT_THAT(send(producer, {.id = "x", .chunk = chunk, .num_chunks = 5, .bytes = 2'000, .to = each({1})}),
-                  IsOk());
+      EXPECT_THAT(
+          send(producer, {.id = "x", .chunk = chunk, .num_chunks = 5, .bytes = 2'000, .to = each({1})}),
+          IsOk());
       EXPECT_THAT(done(*consumer_, "x", chunk), IsOk());
     }
     const RequestId waiting = consumer_->recv("x", 4);
@@ -35,8 +36,10 @@ TEST_F(LostData, ItsEndIsStillItsEnd) {
 
 TEST_F(LostData, WhatWasMarkedDoneOutOfOrderIsStillDone) {
   send_done_and_lose({3, 1});
-  for (const ChunkIndex chunk : {1, 3}) EXPECT_THAT(recv(*consumer_, "x", chunk), IsError(Errc::kAlreadyDone));
-  for (const ChunkIndex chunk : {0, 2, 4}) EXPECT_THAT(recv(*consumer_, "x", chunk), IsError(Errc::kPeerLost));
+  for (const ChunkIndex chunk : {1, 3})
+    EXPECT_THAT(recv(*consumer_, "x", chunk), IsError(Errc::kAlreadyDone));
+  for (const ChunkIndex chunk : {0, 2, 4})
+    EXPECT_THAT(recv(*consumer_, "x", chunk), IsError(Errc::kPeerLost));
   EXPECT_THAT(recv(*consumer_, "x", 5), IsError(Errc::kEndOfStream));
   leaves_data(1);
 }

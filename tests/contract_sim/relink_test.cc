@@ -22,7 +22,8 @@ class Relink : public Cluster {
     settle();
     return request;
   }
-  // Rank 0 gives up its link and makes a new one; rank 1 does not learn of the end of the old one for a minute.
+  // Rank 0 gives up its link and makes a new one; rank 1 does not learn of the end of the old one for a
+  // minute.
   void relink() {
     const std::uint64_t links = sidecar(0).transport().links_made();
     world_.network().slow_bulk(sidecar(0), sidecar(1), 60 * kSecond);
@@ -63,7 +64,8 @@ TEST_F(Relink, WhatWasRefusedIsAskedForOnTheNewLink) {
 
 TEST_F(Relink, GivingBackASlotOfALostProcessDoesNotTakeOneFromTheProcessThatHasItsRankNow) {
   // Whose end nobody can watch: they only see it fall silent.
-  const SidecarSpec unwatched{.rank = 2, .node = "a", .adjust = [](EngineOptions& options) { options.pid = 0; }};
+  const SidecarSpec unwatched{
+      .rank = 2, .node = "a", .adjust = [](EngineOptions& options) { options.pid = 0; }};
   add(unwatched);
   SimClient& reader = *producer_;
   EXPECT_THAT(send(client(2), {.id = "old", .num_chunks = 2, .bytes = 5'000, .to = each({0})}), IsOk());

@@ -81,7 +81,8 @@ TEST(Ranges, AgreesWithASet) {
       std::uint64_t gap = 0;
       while (model.contains(gap)) ++gap;
       ASSERT_EQ(ranges.first_gap(), gap);
-      for (std::uint64_t probe = 0; probe < 122; ++probe) ASSERT_EQ(ranges.contains(probe), model.contains(probe));
+      for (std::uint64_t probe = 0; probe < 122; ++probe)
+        ASSERT_EQ(ranges.contains(probe), model.contains(probe));
     }
   }
 }

@@ -8,7 +8,11 @@ namespace {
 Hash128 id(std::uint64_t n) { return {mix(n, 1), mix(n, 2)}; }
 
 Tombstone stone(std::uint64_t n, TimeNs buried, ChunkIndex num_chunks = 1) {
-  return {.id = id(n), .buried = buried, .num_chunks = num_chunks, .done_below = num_chunks, .all_arrived = true,
+  return {.id = id(n),
+          .buried = buried,
+          .num_chunks = num_chunks,
+          .done_below = num_chunks,
+          .all_arrived = true,
           .lost = false};
 }
 
@@ -53,7 +57,8 @@ TEST(Tombstones, InAFloodOfIdsAllOfTheLastTenMinutesAreKept) {
   const TimeNs apart = kTombstoneNs / flood;  // so that none is older than ten minutes
   for (std::uint64_t n = 0; n < flood; ++n) tombstones.bury(stone(n, n * apart));
   EXPECT_EQ(tombstones.size(), flood);
-  for (const std::uint64_t n : {std::uint64_t{0}, flood / 2, flood - 1}) EXPECT_NE(tombstones.find(id(n)), nullptr) << n;
+  for (const std::uint64_t n : {std::uint64_t{0}, flood / 2, flood - 1})
+    EXPECT_NE(tombstones.find(id(n)), nullptr) << n;
   // Then time goes by, and burials take the old ones away.
   tombstones.bury(stone(flood, 3 * kTombstoneNs));
   EXPECT_EQ(tombstones.find(id(0)), nullptr);

@@ -24,20 +24,14 @@ class SteadyState : public ::testing::Test {
   ~SteadyState() override {
     for (Rank rank : {0, 1, 2}) std::filesystem::remove(file_of(rank));
   }
-  struct Preloaded {  // for the programs that start while it is there
-    Preloaded() {
-      setenv("ALLOCATION_GUARD", prefix().c_str(), 1);
-      setenv("LD_PRELOAD", ALLOCATION_GUARD_LIBRARY, 1);
-    }
-    ~Preloaded() { unsetenv("LD_PRELOAD"); }
-    static std::string prefix() { return "/tmp/allocation-guard-" + std::to_string(getpid()); }
-  };
+  static std::string prefix() { return "/tmp/allocation-guard-" + std::to_string(getpid()); }
   static Cluster* start() {
-    const Preloaded preloaded;
-    return new Cluster({.nodes = {"a", "a", "b"}, .shm_size = "64M"});
+    return new Cluster({.nodes = {"a", "a", "b"},
+                        .environment = {"ALLOCATION_GUARD=" + prefix(),
+                                        std::string("LD_PRELOAD=") + ALLOCATION_GUARD_LIBRARY}});
   }
   [[nodiscard]] std::string file_of(Rank rank) const {
-    return Preloaded::prefix() + "." + std::to_string(cluster_->pid(rank));
+    return prefix() + "." + std::to_string(cluster_->process(rank).pid());
   }
   static AllocationCounts* open_counts(const std::string& path) {
     const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);

@@ -21,7 +21,7 @@ INSTANTIATE_TEST_SUITE_P(Program, Mimalloc,
                          });
 
 TEST_P(Mimalloc, IsWhatTheProgramRunsOn) {
-  const std::string program = folder_of_programs() + "/" + GetParam();
+  const std::string program = perf::program_path(GetParam());
   if (!std::filesystem::exists(program)) GTEST_SKIP() << program << " was not built";
   const std::string log = ::testing::TempDir() + "allocator-" + GetParam() + "-" + std::to_string(getpid());
   perf::Process process(

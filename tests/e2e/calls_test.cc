@@ -11,7 +11,7 @@ constexpr std::size_t kMiB = 1 << 20;
 class Calls : public BothPaths {
  protected:
   // 16 MiB to send from, 14 to receive into, 2 in reserve.
-  Calls() : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "32M"}) {}
+  Calls() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "32M"}) {}
   [[nodiscard]] bool same_node() const { return GetParam() == Path::kSameNode; }
   [[nodiscard]] Groups to() const { return {{consumer()}}; }
 };
@@ -34,15 +34,15 @@ TEST_P(MemoryPressure, AFullSenderMakesItsClientsWaitInTurnAndClears) {
   const auto large = contents("large", 0, 8 * kMiB), small = contents("small", 0, 2 * kMiB);
   SendHandle first = producer.send_async(tensor_of(large), "large", to());
   SendHandle second = producer.send_async(tensor_of(small), "small", to());
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(0).waiting_sends() == 2; }));
-  EXPECT_TRUE(cluster_.stats(0).memory_pressure());
-  EXPECT_FALSE(cluster_.stats(consumer()).memory_pressure());
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(0, "waiting_sends") == 2; }));
+  EXPECT_TRUE(cluster_.status(0).memory_pressure);
+  EXPECT_FALSE(cluster_.status(consumer()).memory_pressure);
   EXPECT_FALSE(first.captured.ready());
   EXPECT_FALSE(second.captured.ready());
   *all = Buffer();
   EXPECT_TRUE(first.delivered.get());
   EXPECT_TRUE(second.delivered.get());
-  EXPECT_FALSE(cluster_.stats(0).memory_pressure());
+  EXPECT_FALSE(cluster_.status(0).memory_pressure);
   EXPECT_TRUE(matches(receiver.recv("large").value().bytes(), "large", 0));
   for (const char* id : {"large", "small"}) EXPECT_TRUE(receiver.mark_done(id));
 }
@@ -56,12 +56,12 @@ TEST_P(MemoryPressure, AFullHolderMakesSendersWaitUntilSomethingIsReleased) {
   ASSERT_TRUE(producer.send(tensor_of(bytes), "held", to()));
   const auto next = contents("next", 0, 8 * kMiB);
   SendHandle waiting = producer.send_async(tensor_of(next), "next", to());
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(holder).memory_pressure(); }));
+  ASSERT_TRUE(eventually([&] { return cluster_.status(holder).memory_pressure; }));
   EXPECT_FALSE(waiting.delivered.wait(milliseconds(300)));
   EXPECT_TRUE(matches(receiver.recv("held").value().bytes(), "held", 0));
   EXPECT_TRUE(receiver.mark_done("held"));
   EXPECT_TRUE(waiting.delivered.get());
-  EXPECT_FALSE(cluster_.stats(holder).memory_pressure());
+  EXPECT_FALSE(cluster_.status(holder).memory_pressure);
   EXPECT_TRUE(matches(receiver.recv("next").value().bytes(), "next", 0));
   EXPECT_TRUE(receiver.mark_done("next"));
 }
@@ -81,7 +81,7 @@ TEST_P(MemoryPressure, WhatCanNeverFitAtTheDestinationFailsAtOnceWithBothSizes) 
   EXPECT_EQ(sent.error().rank, consumer());
   const std::string text = to_string(sent.error());
   EXPECT_NE(text.find(std::to_string(kSize)), std::string::npos) << text;
-  const std::uint64_t quota = cluster_.stats(consumer()).receive().bytes();
+  const std::uint64_t quota = cluster_.status(consumer()).memory[1].bytes;
   EXPECT_NE(text.find(std::to_string(quota)), std::string::npos) << quota << ": " << text;
   EXPECT_TRUE(cluster_.becomes_empty(0));
 }
@@ -138,7 +138,7 @@ TEST_P(Rule17AClientThatDies, FreesItsAllocationsForThoseWhoWait) {
   Executor doomed(cluster_, 0);
   ASSERT_EQ(doomed.ask("allocate 12000000"), "ok");
   auto allocation = waiting.allocate_async({8 * kMiB}, Dtype::kU8);
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(0).waiting_sends() == 1; }));
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(0, "waiting_sends") == 1; }));
   EXPECT_FALSE(allocation.wait(milliseconds(200)));
   doomed.process().kill();
   EXPECT_TRUE(allocation.wait(seconds(10)));
@@ -159,11 +159,11 @@ TEST_P(Rule17AClientThatDies, WhatItSentIsHeldAndDeliveredAllTheSame) {
   ASSERT_EQ(doomed.ask("send x" + to + " 0 1 12000000 arena"), "ok");
   if (!same_node()) {  // no room for another there: it stays at the sender
     doomed.tell("send y" + to + " 0 1 12000000 arena");
-    ASSERT_TRUE(eventually([&] { return cluster_.stats(consumer()).parked_chunks() == 1; }));
+    ASSERT_TRUE(eventually([&] { return cluster_.counter(consumer(), "parked_chunks") == 1; }));
   }
   doomed.process().kill();
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(0).clients() == 0; }));
-  EXPECT_GE(cluster_.stats(0).send().used_bytes(), 12'000'000u);
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(0, "clients") == 0; }));
+  EXPECT_GE(cluster_.status(0).memory[0].used_bytes, 12'000'000u);
   for (const std::string id : {"x", "y"}) {
     if (id == "y" && same_node()) continue;
     EXPECT_TRUE(matches(receiver.recv(id, 0, seconds(10)).value().bytes(), id, 0)) << id;
@@ -177,10 +177,10 @@ TEST_P(Rule17AClientThatDies, ASendThatWaitsForRoomDiesWithIt) {
   ASSERT_TRUE(all);
   Executor doomed(cluster_, 0);
   doomed.tell("send x " + std::to_string(consumer()) + " 0 1 8000000 private");
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(0).waiting_sends() == 1; }));
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(0, "waiting_sends") == 1; }));
   doomed.process().kill();
-  EXPECT_TRUE(eventually([&] { return cluster_.stats(0).waiting_sends() == 0; }));
-  EXPECT_TRUE(eventually([&] { return cluster_.stats(0).outgoing() == 0; }));
+  EXPECT_TRUE(eventually([&] { return cluster_.counter(0, "waiting_sends") == 0; }));
+  EXPECT_TRUE(eventually([&] { return cluster_.counter(0, "outgoing") == 0; }));
   *all = Buffer();
   EXPECT_EQ(cluster_.client(consumer()).recv("x", 0, milliseconds(0)).code(), Errc::kTimeout)
       << "it was never captured, so nobody has it";
@@ -190,12 +190,11 @@ TEST_P(Rule18ArrivalBeforeRegistration, IsHeldWithTheProducersUnitAndFoundLater)
   ClientOptions options;
   options.send_unit_bytes = 5000;
   Client producer = cluster_.client(0, options);
-  EXPECT_EQ(cluster_.stats(consumer()).clients(), 0u);
+  EXPECT_EQ(cluster_.counter(consumer(), "clients"), 0u);
   const auto bytes = contents("x", 0, 50'000);
   ASSERT_TRUE(producer.send(tensor_of(bytes), "x", to()));
   const Rank holder = same_node() ? 0 : consumer();
-  const v1::StatsResponse stats = cluster_.stats(holder);
-  EXPECT_EQ((same_node() ? stats.send() : stats.receive()).used_bytes(), 10u * 5056)
+  EXPECT_EQ(cluster_.status(holder).memory[same_node() ? 0 : 1].used_bytes, 10u * 5056)
       << "slots of the producer's unit, rounded up to 64 bytes";
   Client late = cluster_.client(consumer());
   EXPECT_TRUE(matches(late.recv("x", 0, milliseconds(0)).value().bytes(), "x", 0)) << "it is there already";

@@ -15,7 +15,7 @@ namespace {
 
 class Hostile : public ::testing::Test {
  protected:
-  [[nodiscard]] std::string address() const { return cluster_.data_address(0); }
+  [[nodiscard]] std::string address() const { return cluster_.ready_word(0, "data"); }
 
   // Others are served as before.
   void expect_serves(const std::string& id) {
@@ -28,16 +28,14 @@ class Hostile : public ::testing::Test {
     EXPECT_TRUE(consumer.mark_done(id));
   }
 
-  [[nodiscard]] std::uint64_t counter(const char* name) const {
-    return cluster_.stats(0).counters().at(name);
-  }
+  [[nodiscard]] std::uint64_t counter(const char* name) const { return cluster_.counter(0, name); }
   [[nodiscard]] std::shared_ptr<grpc::Channel> channel() const {
     return grpc::CreateChannel(cluster_.address(0), grpc::InsecureChannelCredentials());
   }
   // A stranger with a ticket is none any more, but has no manners all the same.
   void introduce(Stranger& stranger, Hello hello) {
     hello.instance = kInstance;
-    hello.to_instance = cluster_.stats(0).instance();
+    hello.to_instance = cluster_.status(0).instance;
     stranger.send(kAmId, encoded(hello));
     const auto answer = stranger.answer_after<HelloAck>(0);
     ASSERT_TRUE(answer);
@@ -48,7 +46,7 @@ class Hostile : public ::testing::Test {
     request.set_client_instance(kInstance);
     request.set_protocol_version_min(kProtocolVersionMin);
     request.set_protocol_version_max(kProtocolVersionMax);
-    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    request.set_ucx_version(cluster_.status(0).ucx_version);
     v1::RegisterResponse response;
     grpc::ClientContext context;
     const auto status = v1::Registration::NewStub(channel())->Register(&context, request, &response);
@@ -64,7 +62,7 @@ class Hostile : public ::testing::Test {
     request.set_from_instance(kInstance);
     request.set_protocol_version_min(kProtocolVersionMin);
     request.set_protocol_version_max(kProtocolVersionMax);
-    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    request.set_ucx_version(cluster_.status(0).ucx_version);
     v1::ConnectResponse response;
     grpc::ClientContext context;
     const auto status = v1::Membership::NewStub(channel())->Connect(&context, request, &response);
@@ -128,9 +126,8 @@ TEST_F(Hostile, WhoHasNotIntroducedItselfMayDoNothing) {
   chunk.meta.bytes = 1 << 20;
   stranger.send(kAmId, encoded(chunk), 1 << 20, true);
   EXPECT_TRUE(stranger.is_thrown_out());
-  const auto stats = cluster_.stats(0);
-  EXPECT_EQ(stats.counters().at("data"), 0u) << "nothing was taken, nothing is remembered";
-  EXPECT_EQ(stats.chunks(), 0u);
+  EXPECT_EQ(counter("data"), 0u) << "nothing was taken, nothing is remembered";
+  EXPECT_EQ(counter("chunks"), 0u);
   expect_serves("after a stranger");
 }
 
@@ -142,7 +139,7 @@ TEST_F(Hostile, AHelloWithATicketOfItsOwnInventionIsRefused) {
     hello.link = 77;
     hello.rank = role == Role::kClient ? 0 : 1;
     hello.instance = 4711;
-    hello.to_instance = cluster_.stats(0).instance();
+    hello.to_instance = cluster_.status(0).instance;
     hello.ticket.assign("let me in, please");
     stranger.send(kAmId, encoded(hello));
     EXPECT_TRUE(stranger.is_thrown_out());
@@ -152,7 +149,7 @@ TEST_F(Hostile, AHelloWithATicketOfItsOwnInventionIsRefused) {
     ASSERT_TRUE(std::holds_alternative<HelloAck>(answer));
     EXPECT_NE(std::get<HelloAck>(answer).code, Errc::kOk);
   }
-  EXPECT_EQ(cluster_.stats(0).clients(), 0u);
+  EXPECT_EQ(cluster_.counter(0, "clients"), 0u);
   EXPECT_EQ(counter("transport_hellos_refused"), 2u);
   expect_serves("after an impostor");
 }

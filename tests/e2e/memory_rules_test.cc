@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 class MemoryRules : public BothPaths {
  protected:
-  MemoryRules() : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "32M"}) {}
+  MemoryRules() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "32M"}) {}
   [[nodiscard]] bool same_node() const { return GetParam() == Path::kSameNode; }
   [[nodiscard]] std::string to() const { return std::to_string(consumer()); }
   // The sidecar in whose arena a consumer's data lie.
@@ -39,9 +39,9 @@ TEST_P(Rule02SameNode, EqualNamesShareMemoryAndOthersUseTheNetwork) {
   Client receiver = cluster_.client(consumer());
   const auto bytes = contents("x", 0, 300'000);
   ASSERT_TRUE(producer.send(tensor_of(bytes), "x", {{consumer()}}));
-  EXPECT_EQ(peer_row(cluster_, 0, consumer()).path(), same_node() ? "shared memory" : "network");
-  EXPECT_EQ(counter(cluster_, consumer(), "bytes_mapped"), same_node() ? 300'000u : 0u);
-  EXPECT_EQ(counter(cluster_, consumer(), "bytes_received"), same_node() ? 0u : 300'000u);
+  EXPECT_EQ(cluster_.peer(0, consumer()).path, same_node() ? "shared memory" : "network");
+  EXPECT_EQ(cluster_.counter(consumer(), "bytes_mapped"), same_node() ? 300'000u : 0u);
+  EXPECT_EQ(cluster_.counter(consumer(), "bytes_received"), same_node() ? 0u : 300'000u);
   EXPECT_TRUE(matches(receiver.recv("x").value().bytes(), "x", 0));
   EXPECT_TRUE(receiver.mark_done("x"));
 }
@@ -49,7 +49,7 @@ TEST_P(Rule02SameNode, EqualNamesShareMemoryAndOthersUseTheNetwork) {
 // The names say "same node", and the proof fails: the file cannot be opened, or is not the one it should be.
 class Rule02SameNodeUnproven : public ::testing::TestWithParam<bool> {
  protected:
-  Cluster cluster_{{.nodes = {"a", "a"}, .shm_size = "32M"}};
+  Cluster cluster_{{.nodes = {"a", "a"}, .arena = "32M"}};
 };
 INSTANTIATE_TEST_SUITE_P(With, Rule02SameNodeUnproven, ::testing::Bool(), [](const auto& about) {
   return std::string(about.param ? "AnotherFileInItsPlace" : "NoFile");
@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(With, Rule02SameNodeUnproven, ::testing::Bool(), [](con
 
 TEST_P(Rule02SameNodeUnproven, MeansNetwork) {
   for (const Rank rank : {0, 1}) {
-    const std::string path = cluster_.arena_path(rank);
+    const std::string path = cluster_.status(rank).arena_path;
     const auto size = fs::file_size(path);
     const std::string beginning = perf::read_file("/proc/self/comm");  // anything but an arena's header
     fs::remove(path);
@@ -70,12 +70,12 @@ TEST_P(Rule02SameNodeUnproven, MeansNetwork) {
   const auto bytes = contents("x", 0, 300'000);
   const auto sent = producer.send(tensor_of(bytes), "x", {{1}});
   ASSERT_TRUE(sent) << to_string(sent.error());
-  EXPECT_EQ(peer_row(cluster_, 0, 1).path(), "network");
-  EXPECT_EQ(counter(cluster_, 1, "bytes_mapped"), 0u);
-  EXPECT_EQ(counter(cluster_, 1, "bytes_received"), 300'000u);
+  EXPECT_EQ(cluster_.peer(0, 1).path, "network");
+  EXPECT_EQ(cluster_.counter(1, "bytes_mapped"), 0u);
+  EXPECT_EQ(cluster_.counter(1, "bytes_received"), 300'000u);
   EXPECT_TRUE(matches(consumer.recv("x").value().bytes(), "x", 0)) << "the client cannot map it either";
   EXPECT_TRUE(consumer.mark_done("x"));
-  for (const Rank rank : {0, 1}) fs::remove(cluster_.arena_path(rank));
+  for (const Rank rank : {0, 1}) fs::remove(cluster_.status(rank).arena_path);
 }
 
 TEST_P(Rule03MarkDoneAndViews, ChunksShowsWhoLooksBeforeAndAfterMarkDone) {
@@ -132,10 +132,10 @@ TEST_P(Rule05ViewsAreReadOnly, AViewsMappingCannotBeMadeWritable) {
 
 TEST_P(Rule12Arenas, AFileIsItsOwnersAndHeldByIt) {
   for (const Rank rank : {0, consumer()}) {
-    const fs::path path = cluster_.arena_path(rank);
+    const fs::path path = cluster_.status(rank).arena_path;
     char name[32];
     std::snprintf(name, sizeof name, "sidecar-%016llx",
-                  static_cast<unsigned long long>(cluster_.stats(rank).instance()));
+                  static_cast<unsigned long long>(cluster_.status(rank).instance));
     EXPECT_EQ(path.filename(), name);
     struct stat facts{};
     ASSERT_EQ(::stat(path.c_str(), &facts), 0);
@@ -148,11 +148,11 @@ TEST_P(Rule12Arenas, AFileIsItsOwnersAndHeldByIt) {
 }
 
 TEST_P(Rule12Arenas, AStartRemovesWhatNobodyHoldsAndNothingElse) {
-  const fs::path directory = cluster_.directory();
+  const fs::path directory = fs::path(cluster_.status(0).arena_path).parent_path();
   const fs::path stale = directory / "sidecar-00000000deadbeef", foreign = directory / "notes";
   std::ofstream(stale) << "left by a process that died long ago";
   std::ofstream(foreign) << "not an arena";
-  const std::string killed = cluster_.arena_path(consumer());
+  const std::string killed = cluster_.status(consumer()).arena_path;
   const ino_t before = cluster_.arena_inode(0);
   cluster_.restart(consumer());
   EXPECT_FALSE(fs::exists(stale));
@@ -163,21 +163,21 @@ TEST_P(Rule12Arenas, AStartRemovesWhatNobodyHoldsAndNothingElse) {
 }
 
 TEST_P(Rule12Arenas, APeersArenaIsMappedOnceThereIsSomethingInItAndAsLongAsItIsNeeded) {
-  const std::string path = cluster_.arena_path(0);
-  EXPECT_FALSE(maps(cluster_.pid(consumer()), path)) << "nothing was sent yet";
+  const std::string path = cluster_.status(0).arena_path;
+  EXPECT_FALSE(maps(cluster_.process(consumer()).pid(), path)) << "nothing was sent yet";
   Client receiver = cluster_.client(consumer());
   {
     Client producer = cluster_.client(0);
     const auto bytes = contents("x", 0, 300'000);
     ASSERT_TRUE(producer.send(tensor_of(bytes), "x", {{consumer()}}));
   }
-  EXPECT_EQ(maps(cluster_.pid(consumer()), path), same_node());
+  EXPECT_EQ(maps(cluster_.process(consumer()).pid(), path), same_node());
   cluster_.restart(0);  // and the old one's file is gone
   EXPECT_FALSE(fs::exists(path));
   EXPECT_TRUE(matches(receiver.recv("x", 0, seconds(5)).value().bytes(), "x", 0))
       << "delivered data outlives its producer";
   EXPECT_TRUE(receiver.mark_done("x"));
-  EXPECT_TRUE(eventually([&] { return !maps(cluster_.pid(consumer()), path); }))
+  EXPECT_TRUE(eventually([&] { return !maps(cluster_.process(consumer()).pid(), path); }))
       << "unmapped with the last slot";
 }
 

@@ -12,8 +12,7 @@ namespace {
 
 class Regressions : public BothPaths {
  protected:
-  Regressions()
-      : BothPaths({.nodes = {"a", "a", "b"}, .shm_size = "32M", .flags = {"--peer-timeout", "2s"}}) {}
+  Regressions() : BothPaths({.nodes = {"a", "a", "b"}, .arena = "32M", .flags = {"--peer-timeout", "2s"}}) {}
 
   [[nodiscard]] Groups to() const { return {{consumer()}}; }
   Expected<void> send(std::string_view id, std::size_t bytes, ChunkIndex chunk = 0,
@@ -26,12 +25,12 @@ class Regressions : public BothPaths {
     ASSERT_TRUE(sent) << id << ": " << to_string(sent.error());
   }
   [[nodiscard]] std::uint64_t counter(Rank rank, const std::string& name) const {
-    return cluster_.stats(rank).counters().at(name);
+    return cluster_.counter(rank, name);
   }
   // The memory that a consumer's data lie in, at the sidecar that owns it.
   [[nodiscard]] std::uint64_t bytes_held() const {
-    if (GetParam() == Path::kSameNode) return cluster_.stats(0).send().used_bytes();
-    return cluster_.stats(consumer()).receive().used_bytes();
+    if (GetParam() == Path::kSameNode) return cluster_.status(0).memory[0].used_bytes;
+    return cluster_.status(consumer()).memory[1].used_bytes;
   }
 
   Client producer_ = cluster_.client(0);
@@ -118,7 +117,7 @@ TEST_P(RegressionR3, RecvOfAFinishedIdAnswersAtOnceAndLeavesNoPlaceholder) {
     EXPECT_TRUE(past.get().value().end_of_stream());
   }
   EXPECT_EQ(counter(consumer(), "data"), 0u);
-  EXPECT_EQ(cluster_.stats(consumer()).chunks(), 0u);
+  EXPECT_EQ(cluster_.counter(consumer(), "chunks"), 0u);
 }
 
 TEST_P(RegressionR6, ASizeThatIsNoMultipleOfTheReceiversSlotArrivesForEveryReader) {
@@ -189,15 +188,15 @@ TEST_P(RegressionC8, TheCallerLearnsOfErrorsOfBackPressureAndOfTime) {
   ASSERT_TRUE(all) << to_string(all.error());
   SendHandle pressed = producer_.send_async(tensor_of(data), "x", to());
   EXPECT_FALSE(pressed.captured.wait(milliseconds(300)));
-  EXPECT_TRUE(cluster_.stats(0).memory_pressure());
+  EXPECT_TRUE(cluster_.status(0).memory_pressure);
   *all = Buffer();
   EXPECT_TRUE(pressed.captured.get());
   EXPECT_TRUE(pressed.delivered.get());
   // Time: a destination that does not answer ends the call, and the error names it.
-  cluster_.signal(consumer(), SIGSTOP);
+  cluster_.process(consumer()).signal(SIGSTOP);
   const auto late = contents("late", 0, 100'000);
   const auto sent = producer_.send(tensor_of(late), "late", to(), 0, 1, {.deadline = milliseconds(500)});
-  cluster_.signal(consumer(), SIGCONT);
+  cluster_.process(consumer()).signal(SIGCONT);
   EXPECT_EQ(sent.code(), Errc::kTimeout);
   EXPECT_EQ(sent.error().rank, consumer());
   EXPECT_TRUE(consumer_.mark_done("x"));

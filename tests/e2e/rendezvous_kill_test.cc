@@ -20,7 +20,7 @@ class KilledInARendezvous : public ::testing::Test {
     Client consumer = cluster_.client(1);
     Future<View> waiting = consumer.recv_async(id, 0, kForever);
     producer.tell("send " + id + " 1 0 1 " + std::to_string(kBytes) + " arena");
-    EXPECT_TRUE(eventually([&] { return cluster_.stats(1).receive().used_bytes() >= kBytes; }, seconds(20)));
+    EXPECT_TRUE(eventually([&] { return cluster_.status(1).memory[1].used_bytes >= kBytes; }, seconds(20)));
     cluster_.kill(victim);
     const std::string sent = producer.answer(seconds(40));
     const auto got = waiting.get();
@@ -50,7 +50,7 @@ class KilledInARendezvous : public ::testing::Test {
     EXPECT_EQ(consumer.ask("done after 0"), "ok");
   }
 
-  Cluster cluster_{{.nodes = {"a", "b"}, .shm_size = "450M", .flags = {"--peer-timeout", "3s"}}};
+  Cluster cluster_{{.nodes = {"a", "b"}, .arena = "450M", .flags = {"--peer-timeout", "3s"}}};
 };
 
 TEST_F(KilledInARendezvous, TheReceivingSidecar) { expect_hit_and_goes_on(1, 0); }

@@ -52,7 +52,7 @@ TEST_P(ContractRecv, AThousandCallsOfFourProcessesWaitForOneChunkAndSeeOneMemory
     readers.push_back(cluster_.client(consumer()));
     for (int i = 0; i < 250; ++i) waiting.push_back(readers.back().recv_async("crowd"));
   }
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(consumer()).waiting_recvs() == 1000; }));
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(consumer(), "waiting_recvs") == 1000; }));
   const auto bytes = contents("crowd", 0, 104'729);
   ASSERT_TRUE(producer.send(tensor_of(bytes), "crowd", {{consumer()}}));
   {
@@ -65,8 +65,9 @@ TEST_P(ContractRecv, AThousandCallsOfFourProcessesWaitForOneChunkAndSeeOneMemory
     for (const View& view : views) ASSERT_TRUE(matches(view.bytes(), "crowd", 0));
     EXPECT_EQ(holders_of(cluster_, consumer(), "ready"), 4u);
     const Rank owner = GetParam() == Path::kSameNode ? 0 : consumer();
-    const v1::StatsResponse stats = cluster_.stats(owner);
-    EXPECT_EQ(stats.send().runs() + stats.receive().runs() + stats.reserve().runs(), 1u) << "held once";
+    std::uint64_t runs = 0;
+    for (const auto& region : cluster_.status(owner).memory) runs += region.runs;
+    EXPECT_EQ(runs, 1u) << "held once";
   }
   EXPECT_TRUE(readers[0].mark_done("crowd"));
 }
@@ -99,9 +100,9 @@ TEST_P(Leftovers, NeitherFilesNorSegmentsNorProcessesAreLeft) {
   std::set<pid_t> pids;
   std::string directory;
   {
-    Cluster cluster({.nodes = {"a", "a", "b"}, .shm_size = "32M"});
-    directory = cluster.directory();
-    for (const Rank rank : {0, 1, 2}) pids.insert(cluster.pid(rank));
+    Cluster cluster({.nodes = {"a", "a", "b"}, .arena = "32M"});
+    directory = cluster.folder();
+    for (const Rank rank : {0, 1, 2}) pids.insert(cluster.process(rank).pid());
     const std::string to = std::to_string(consumer());
     {
       Executor producer(cluster, 0);
@@ -116,7 +117,7 @@ TEST_P(Leftovers, NeitherFilesNorSegmentsNorProcessesAreLeft) {
       ASSERT_EQ(reader.ask("done x 0"), "ok");
     }
     cluster.restart(consumer());  // killed, and come back
-    pids.insert(cluster.pid(consumer()));
+    pids.insert(cluster.process(consumer()).pid());
     Executor producer(cluster, 0);
     pids.insert(producer.process().pid());
     ASSERT_EQ(producer.ask("send y " + to + " 0 1 3000000 arena"), "ok");

@@ -19,7 +19,7 @@ class WithPapers : public ::testing::Test {
     request.set_rank(0);
     request.set_protocol_version_min(1);
     request.set_protocol_version_max(1);
-    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    request.set_ucx_version(cluster_.status(0).ucx_version);
     v1::RegisterResponse response;
     grpc::ClientContext context;
     const grpc::Status status = v1::Registration::NewStub(channel())->Register(&context, request, &response);
@@ -31,7 +31,7 @@ class WithPapers : public ::testing::Test {
     v1::ConnectRequest request;
     request.set_from_rank(1);
     request.set_from_instance(instance);
-    request.set_ucx_version(cluster_.stats(0).ucx_version());
+    request.set_ucx_version(cluster_.status(0).ucx_version);
     request.set_node("elsewhere");
     request.set_to_rank(0);
     request.set_protocol_version_min(1);
@@ -48,7 +48,7 @@ class WithPapers : public ::testing::Test {
     hello.link = 77;
     hello.rank = role == Role::kClient ? 0 : 1;
     hello.instance = kInstance;
-    hello.to_instance = cluster_.stats(0).instance();
+    hello.to_instance = cluster_.status(0).instance;
     hello.node.assign("elsewhere");
     hello.ticket.assign(ticket);
     return hello;
@@ -78,7 +78,7 @@ class WithPapers : public ::testing::Test {
     ADD_FAILURE() << "no answer";
     return {};
   }
-  [[nodiscard]] std::uint64_t offences() const { return counter(cluster_, 0, "protocol_errors"); }
+  [[nodiscard]] std::uint64_t offences() const { return cluster_.counter(0, "protocol_errors"); }
   // Some transfer of this stranger's was answered with an error.
   static bool refused(const Stranger& stranger) {
     for (const auto& bytes : stranger.answers()) {
@@ -110,7 +110,7 @@ class WithPapers : public ::testing::Test {
     return grpc::CreateChannel(cluster_.address(0), grpc::InsecureChannelCredentials());
   }
 
-  Cluster cluster_{{.nodes = {"a", "b"}, .shm_size = "32M"}};
+  Cluster cluster_{{.nodes = {"a", "b"}, .arena = "32M"}};
 };
 using Rule04Zombies = WithPapers;
 using Rule15Tickets = WithPapers;
@@ -124,7 +124,7 @@ TEST_F(Rule04Zombies, ViewsAndAllocationsAreKeptUntilTheProcessIsGone) {
   ASSERT_TRUE(producer.send({bytes.data(), Dtype::kU8, {bytes.size()}}, "x", {{0}}));
   perf::Process zombie({.argv = {"/bin/sleep", "1000"}});
   {
-    Stranger stranger(cluster_.data_address(0));
+    Stranger stranger(cluster_.ready_word(0, "data"));
     Hello introduction = hello(Role::kClient, client_ticket());
     introduction.pid = zombie.pid();
     ASSERT_EQ(introduced(stranger, introduction), Errc::kOk);
@@ -140,35 +140,35 @@ TEST_F(Rule04Zombies, ViewsAndAllocationsAreKeptUntilTheProcessIsGone) {
     stranger.send(kAmId, encoded(allocate));
     EXPECT_EQ(await<Reply>(stranger, before).code, Errc::kOk);
   }  // its connection breaks
-  ASSERT_TRUE(eventually([&] { return cluster_.stats(0).clients() == 0; }));
+  ASSERT_TRUE(eventually([&] { return cluster_.counter(0, "clients") == 0; }));
   Client other = cluster_.client(0);
   EXPECT_TRUE(other.mark_done("x"));
   EXPECT_EQ(other.recv("x", 0, milliseconds(0)).code(), Errc::kAlreadyDone);
   std::this_thread::sleep_for(milliseconds(700));
-  EXPECT_EQ(counter(cluster_, 0, "quarantined"), 2u);
-  EXPECT_GE(cluster_.stats(0).receive().used_bytes(), bytes.size());
-  EXPECT_GE(cluster_.stats(0).send().used_bytes(), 1u << 20);
+  EXPECT_EQ(cluster_.counter(0, "quarantined"), 2u);
+  EXPECT_GE(cluster_.status(0).memory[1].used_bytes, bytes.size());
+  EXPECT_GE(cluster_.status(0).memory[0].used_bytes, 1u << 20);
   zombie.kill();
   EXPECT_TRUE(cluster_.becomes_empty(0));
-  EXPECT_EQ(counter(cluster_, 0, "quarantined"), 0u);
+  EXPECT_EQ(cluster_.counter(0, "quarantined"), 0u);
 }
 
 TEST_F(Rule15Tickets, ATicketServesOnceAndOnlyItsOwner) {
   const std::string ticket = peer_ticket();
   {
-    Stranger thief(cluster_.data_address(0));
+    Stranger thief(cluster_.ready_word(0, "data"));
     Hello stolen = hello(Role::kPeer, ticket);
     stolen.instance = kInstance + 1;
     EXPECT_EQ(introduced(thief, stolen), Errc::kUnauthorized) << "bound to another instance";
   }
   const std::string own = peer_ticket();
-  Stranger owner(cluster_.data_address(0));
+  Stranger owner(cluster_.ready_word(0, "data"));
   EXPECT_EQ(introduced(owner, hello(Role::kPeer, own)), Errc::kOk);
-  Stranger again(cluster_.data_address(0));
+  Stranger again(cluster_.ready_word(0, "data"));
   Hello second = hello(Role::kPeer, own);
   second.link = 78;
   EXPECT_EQ(introduced(again, second), Errc::kUnauthorized) << "used";
-  Stranger lost(cluster_.data_address(0));
+  Stranger lost(cluster_.ready_word(0, "data"));
   Hello other = hello(Role::kPeer, peer_ticket());
   other.to_instance += 1;
   EXPECT_NE(introduced(lost, other), Errc::kOk) << "meant for another process";
@@ -183,7 +183,7 @@ TEST_F(HostilePeer, LiesAboutMemoryLengthsAndShapesAreRefusedAndTakeNothing) {
   ref.transfer.sequence = 1;
   ref.transfer.settled = 1;
   ref.meta = meta_of("lie", 1 << 20);
-  ref.arena = cluster_.stats(0).instance();
+  ref.arena = cluster_.status(0).instance;
   ref.offset = ~std::uint64_t{0} - 100;
   lie("an offset whose end overflows", ref);
   ref.offset = std::uint64_t{1} << 40;
@@ -217,7 +217,7 @@ TEST_F(HostilePeer, LiesAboutMemoryLengthsAndShapesAreRefusedAndTakeNothing) {
   lie("an Ack where none belongs", Ack{});
   lie("a client's message", Recv{1, DataId("lie"), 0, 0, false});
   for (const auto& [name, header] : lies) {
-    Stranger stranger(cluster_.data_address(0));
+    Stranger stranger(cluster_.ready_word(0, "data"));
     ASSERT_EQ(introduced(stranger, hello(Role::kPeer, peer_ticket())), Errc::kOk) << name;
     const std::uint64_t before = offences();
     for (int i = 0; i < 10 && !stranger.broken(); ++i) stranger.send(kAmId, header);
@@ -226,8 +226,8 @@ TEST_F(HostilePeer, LiesAboutMemoryLengthsAndShapesAreRefusedAndTakeNothing) {
       return stranger.broken() || refused(stranger) || offences() > before;
     })) << name
         << " was believed";
-    EXPECT_EQ(cluster_.stats(0).chunks(), 0u) << name;
-    EXPECT_EQ(cluster_.stats(0).receive().used_bytes(), 0u) << name;
+    EXPECT_EQ(cluster_.counter(0, "chunks"), 0u) << name;
+    EXPECT_EQ(cluster_.status(0).memory[1].used_bytes, 0u) << name;
   }
   Client reader = cluster_.client(0);
   EXPECT_EQ(reader.recv("lie", 0, milliseconds(0)).code(), Errc::kTimeout);
@@ -241,7 +241,7 @@ TEST_F(HostileClient, RequestsAboutMemoryThatIsNotItsOwnChangeNothing) {
   ASSERT_TRUE(buffer);
   fill({buffer->data(), buffer->size_bytes()}, "x", 0);
   {
-    Stranger stranger(cluster_.data_address(0));
+    Stranger stranger(cluster_.ready_word(0, "data"));
     ASSERT_EQ(introduced(stranger, hello(Role::kClient, client_ticket())), Errc::kOk);
     Release all;
     all.views = all.slots = kReleasesMax;

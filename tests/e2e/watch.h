@@ -22,10 +22,6 @@ bool eventually(Condition condition, milliseconds wait_max = seconds(10)) {
   return condition();
 }
 
-inline std::uint64_t counter(const Cluster& cluster, Rank rank, const std::string& name) {
-  return cluster.stats(rank).counters().at(name);
-}
-
 inline std::vector<v1::ChunkRow> chunk_rows(const Cluster& cluster, Rank rank) {
   const auto channel = grpc::CreateChannel(cluster.address(rank), grpc::InsecureChannelCredentials());
   grpc::ClientContext context;
@@ -42,14 +38,6 @@ inline std::uint32_t holders_of(const Cluster& cluster, Rank rank, const std::st
     if (row.state() == state) holders += row.holders();
   }
   return holders;
-}
-
-// The row of `peers` that one sidecar has of another.
-inline v1::PeerRow peer_row(const Cluster& cluster, Rank at, Rank of) {
-  for (const v1::PeerRow& row : cluster.peers(at)) {
-    if (row.rank() == of) return row;
-  }
-  return {};
 }
 
 inline bool maps(pid_t pid, const std::string& path) {

@@ -25,7 +25,7 @@ struct FailedRank {
 
 struct Failure {
   Errc code = Errc::kInternal;
-  Rank rank = kNoRank;  // the sidecar it concerns; kNoRank: none in particular
+  Rank rank = kNoRank;    // the sidecar it concerns; kNoRank: none in particular
   std::string message{};  // what failed and, where that helps, what to do
   std::vector<FailedRank>
       failed{};  // send to several groups: the leaders that did not get it; the others did
