@@ -49,7 +49,6 @@ std::string environment_name(std::string flag) {
 struct Texts {
   std::string arena_bytes = "1G";
   std::string eager_max = "64K";
-  std::string deadline = "600s";
   std::string peer_timeout = "30s";
   std::string drain_timeout = "10s";
   std::string arena = "auto";
@@ -89,7 +88,6 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   add(app, "spin-us", options.spin_us,
       "How long adaptive polling spins after traffic, microseconds. Default 20");
   add(app, "eager-max", texts.eager_max, "Payloads above this travel by rendezvous. Default and maximum 64K");
-  add(app, "deadline", texts.deadline, "For calls that name none: 600s, 10m, never. Default 600s");
   add(app, "peer-timeout", texts.peer_timeout, "A peer that is silent for so long is lost. Default 30s");
   add(app, "drain-timeout", texts.drain_timeout, "How long SIGTERM waits for what is under way. Default 10s");
   add(app, "log-level", texts.log_level, names_of(kLogLevels) + ". Default info, or what SIDECAR_LOG says");
@@ -136,7 +134,6 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
   };
   if (auto r = size("shm-size", texts.arena_bytes, options.arena_bytes); !r) return r;
   if (auto r = size("eager-max", texts.eager_max, options.eager_max); !r) return r;
-  if (auto r = duration("deadline", texts.deadline, options.deadline_ns); !r) return r;
   if (auto r = duration("peer-timeout", texts.peer_timeout, options.peer_timeout_ns); !r) return r;
   if (auto r = duration("drain-timeout", texts.drain_timeout, options.drain_timeout_ns); !r) return r;
   if (!choose(kArenas, texts.arena, options.arena)) {
@@ -182,7 +179,6 @@ tl::expected<void, Exit> check_ranges(const Options& options) {
     return wrong("device-id", fmt::format("{} is neither a GPU's number nor -1 (none)", options.device_id));
   }
   if (options.spin_us > 1'000'000) return wrong("spin-us", "is more than a second");
-  if (options.deadline_ns == 0) return wrong("deadline", "must not be zero; say never to wait for ever");
   if (options.peer_timeout_ns < kSecond || options.peer_timeout_ns == kNever) {
     return wrong("peer-timeout", "must be a time of at least 1s: a peer that says nothing for ever is lost");
   }
@@ -311,7 +307,6 @@ std::string describe(const Options& options) {
   line("poll", name_of(kPolls, options.poll));
   line("spin-us", options.spin_us);
   line("eager-max", size_text(options.eager_max));
-  line("deadline", duration_text(options.deadline_ns));
   line("peer-timeout", duration_text(options.peer_timeout_ns));
   line("drain-timeout", duration_text(options.drain_timeout_ns));
   return text;

@@ -36,7 +36,6 @@ struct Options {
   ArenaKind arena = ArenaKind::kAuto;
   PollPolicy poll = PollPolicy::kEvent;
   std::uint32_t spin_us = 20;
-  TimeNs deadline_ns = 600 * kSecond;
   TimeNs peer_timeout_ns = 30 * kSecond;
   TimeNs drain_timeout_ns = 10 * kSecond;
   std::uint64_t eager_max = kEagerBytesMax;

@@ -183,7 +183,6 @@ void Sidecard::make_engine() {
   wanted.reserve_share = std::min(wanted.reserve_share, options_.receive_percent / 400.0);
   wanted.hash_key[0] = random_bits();
   wanted.hash_key[1] = random_bits();
-  wanted.default_timeout = options_.deadline_ns;
   wanted.peer_timeout = options_.peer_timeout_ns;
   wanted.eager_max = options_.eager_max;
   engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_);

@@ -1,4 +1,5 @@
-// What is answered of a datum whose producer was lost, after its last chunk here was marked done.
+// What is answered of a datum whose producer was lost, after its last chunk here was marked done; and
+// of ids of which nothing ever came.
 #include "tests/sim/cluster.h"
 
 namespace sidecar::sim {
@@ -42,6 +43,19 @@ TEST_F(LostData, WhatWasMarkedDoneOutOfOrderIsStillDone) {
     EXPECT_THAT(recv(*consumer_, "x", chunk), IsError(Errc::kPeerLost));
   EXPECT_THAT(recv(*consumer_, "x", 5), IsError(Errc::kEndOfStream));
   leaves_data(1);
+}
+
+TEST_F(LostData, IdsThatWereOnlyEverMarkedDoneAreForgottenHoweverManyThereAre) {
+  constexpr int kCount = 240'000;
+  std::vector<RequestId> dones;
+  for (int i = 0; i < kCount; ++i) {
+    dones.push_back(consumer_->mark_done(std::to_string(i)));
+    if (i % 500 == 0) world_.run_for(kMillisecond);
+  }
+  wait(*consumer_, dones.back());
+  EXPECT_EQ(sidecar(1).stats().data, static_cast<std::uint64_t>(kCount)) << "for ten minutes at least";
+  world_.run_for((600 + 700) * kSecond);
+  EXPECT_EQ(sidecar(1).stats().data, 0u);
 }
 
 }  // namespace

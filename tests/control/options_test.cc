@@ -43,7 +43,6 @@ TEST(Options, RankAloneIsEnoughAndTheRestHasDefaults) {
   EXPECT_EQ(options->arena_bytes, std::uint64_t{1} << 30);
   EXPECT_EQ(options->listen, "127.0.0.1");
   EXPECT_EQ(options->advertise, "127.0.0.1");
-  EXPECT_EQ(options->deadline_ns, 600 * kSecond);
   EXPECT_EQ(options->peer_timeout_ns, 30 * kSecond);
   EXPECT_EQ(options->peers.find(3)->text(), "127.0.0.1:10003");
   EXPECT_FALSE(options->peers.knows(2));
@@ -112,8 +111,7 @@ TEST(Options, EachWrongSettingIsNamedInTheError) {
   EXPECT_THAT(error_of({"--rank", "0", "--data-port", "10000"}), HasSubstr("10000 is the gRPC port already"));
   EXPECT_THAT(error_of({"--rank", "0", "--arena", "moon"}), HasSubstr("auto|host|shared"));
   EXPECT_THAT(error_of({"--rank", "0", "--poll", "lazy"}), HasSubstr("adaptive|busy|event"));
-  EXPECT_THAT(error_of({"--rank", "0", "--deadline", "soon"}), HasSubstr("--deadline"));
-  EXPECT_THAT(error_of({"--rank", "0", "--deadline", "0"}), HasSubstr("--deadline"));
+  EXPECT_THAT(error_of({"--rank", "0", "--drain-timeout", "soon"}), HasSubstr("--drain-timeout"));
   EXPECT_THAT(error_of({"--rank", "0", "--peer-timeout", "never"}), HasSubstr("--peer-timeout"));
   EXPECT_THAT(error_of({"--rank", "0", "--eager-max", "65537"}), HasSubstr("--eager-max"));
   EXPECT_THAT(error_of({"--rank", "0", "--receive-percent", "100"}), HasSubstr("--receive-percent"));
@@ -175,12 +173,12 @@ TEST(Options, HelpAndVersionAreNotErrors) {
 
 TEST(Options, TheDescriptionShowsWhatIsInEffect) {
   const auto options =
-      parse({"--rank", "1", "--world-size", "2", "--shm-size", "64M", "--deadline", "never"});
+      parse({"--rank", "1", "--world-size", "2", "--shm-size", "64M", "--drain-timeout", "25s"});
   ASSERT_TRUE(options) << options.error().text;
   const std::string text = describe(*options);
   EXPECT_THAT(text, HasSubstr("ranks 0 to 1"));
   EXPECT_THAT(text, HasSubstr("64 MiB"));
-  EXPECT_THAT(text, HasSubstr("never"));
+  EXPECT_THAT(text, HasSubstr("25"));
   EXPECT_THAT(text, HasSubstr("10001"));
 }
 
