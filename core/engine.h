@@ -35,7 +35,7 @@ struct EngineOptions {
   ArenaInfo arena_info;  // how others map it; empty path: they cannot, and get bytes
   double send_share = 0.5;
   double reserve_share = 0.0625;
-  std::uint64_t hash_key[2] = {};  // random per process
+  std::uint64_t hash_key[2] = {};      // random per process
   TimeNs peer_timeout = 30 * kSecond;  // a peer not heard of for this long is lost
   TimeNs ping_interval = 1 * kSecond;
   TimeNs ping_timeout = 5 * kSecond;  // a link not heard of for this long is closed and made anew

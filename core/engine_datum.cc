@@ -168,8 +168,8 @@ void Engine::erase_datum(Datum* datum) {
 }
 
 // Ids that hold nothing here but were never completed: marked done before anything of them came, or given up
-// by their producer half way. Nobody spoke of them for long. Looks at a few per tick, all of them in turn, and
-// at more the more there are, so that no rate of new ones outruns it.
+// by their producer half way. Nobody spoke of them for long. Looks at a few per tick, all of them in turn,
+// and at more the more there are, so that no rate of new ones outruns it.
 void Engine::forget_idle_data(TimeNs now) {
   const std::size_t all = store_.all().size();
   for (std::size_t left = std::min(all, std::max<std::size_t>(256, all / 256)); left > 0; --left) {
