@@ -17,7 +17,7 @@ class PeerProcess : public perf::Process {
 
  private:
   static perf::ProcessOptions options(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), SIDECAR_TRANSPORT_PEER);
+    arguments.insert(arguments.begin(), perf::program_folder() + "/transport_peer");
     return {.argv = std::move(arguments), .talk = true};
   }
 };
