@@ -114,6 +114,16 @@ class SimTransport final : public Transport {
 class SimNetwork {
  public:
   explicit SimNetwork(SimWorld& world) : world_(world) {}
+  // What was still under way when the world ended: a link and its packets keep each other.
+  ~SimNetwork() {
+    for (const std::weak_ptr<SimLink>& each : links_) {
+      const LinkRef link = each.lock();
+      if (link == nullptr) continue;
+      for (SimLink::End& end : link->end) end.unfinished.clear();
+    }
+  }
+  SimNetwork(const SimNetwork&) = delete;
+  SimNetwork& operator=(const SimNetwork&) = delete;
 
   // Both ends lose every link between them, with all that is under way.
   void reset(SimProcess& a, SimProcess& b);
