@@ -98,6 +98,8 @@ TEST(CodecDefects, InlineBytesThatDisagreeWithMeta) {
   Send send = get<Send>("send_inline");
   send.meta.bytes = 65;
   EXPECT_THAT(refusal(send), StartsWith("inline_data:"));
+  send.meta.bytes = 63;
+  EXPECT_THAT(refusal(send), StartsWith("inline_data:"));
   send.meta.bytes = 64;
   EXPECT_THAT(refusal(send, 64), StartsWith("payload:"));
   Chunk chunk = get<Chunk>("chunk_inline");

@@ -90,6 +90,8 @@ TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
   settle();
   for (int i = 0; i < 8; ++i) {
     if (!producer_->over(large)) {
+      small.push_back(producer_->allocate(64));  // from the second round on there is room for it
+      settle();
       for (const RequestId request : small)
         EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
     }

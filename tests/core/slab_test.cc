@@ -225,15 +225,18 @@ TEST(Slab, ForgetsHintsThatNobodyUses) {
 
 // PEERS R12: four of eight slots free, but no two of them adjacent, and the request for two waited for ever.
 TEST(Slab, R12FreedNeighboursCoalesceSoThatALargeRunFits) {
-  Slab slab(0, 8 * 7168);
-  const auto offsets = fill(slab, 7168, 7168);
-  ASSERT_EQ(offsets.size(), 8u);
-  for (std::uint64_t i = 0; i < 8; i += 2) slab.free({i * 7168, 7168});
-  EXPECT_FALSE(slab.allocate(2 * 7168, 7168)) << "no two free slots are neighbours yet";
-  slab.free({3 * 7168, 7168});  // 2, 3 and 4 are free now
-  const auto run = slab.allocate(3 * 7168, 7168);
-  ASSERT_TRUE(run);
-  EXPECT_EQ(*run, 2u * 7168);
+  for (const std::uint64_t unit : {7168, 64}) {  // runs of pages, and slots in an extent
+    Slab slab(0, 8 * 7168);
+    auto offsets = fill(slab, unit, unit);
+    std::ranges::sort(offsets);
+    ASSERT_GE(offsets.size(), 8u);
+    for (std::size_t i = 0; i < offsets.size(); i += 2) slab.free({offsets[i], unit});
+    EXPECT_FALSE(slab.allocate(2 * unit, unit)) << "no two free slots are neighbours yet";
+    slab.free({offsets[3], unit});  // 2, 3 and 4 are free now
+    const auto run = slab.allocate(3 * unit, unit);
+    ASSERT_TRUE(run) << unit;
+    EXPECT_EQ(*run, offsets[2]);
+  }
 }
 
 TEST(Slab, R12CoalescesInEveryOrderOfFreeing) {
