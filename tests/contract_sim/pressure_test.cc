@@ -103,23 +103,32 @@ TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
 }
 
 TEST_F(ContractPressure, ALargeArrivalIsNotStarvedBySmallOnes) {
-  for (int i = 0; i < 7; ++i)
-    EXPECT_THAT(wait(*producer_, start("held" + std::to_string(i), 64 * kKiB)), IsOk());
-  const RequestId large = start("large", 300 * kKiB);
-  settle();
-  std::vector<RequestId> small;
-  for (int i = 0; i < 5; ++i) small.push_back(start("small" + std::to_string(i), 2'000));
-  settle();
-  for (int i = 0; i < 7; ++i) {
-    if (!producer_->over(large)) {
-      for (const RequestId request : small)
-        EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+  for (const std::uint64_t small_bytes : {500, 2'000}) {  // inline, and with a payload
+    const std::string round = std::to_string(small_bytes);
+    std::vector<std::string> held;
+    for (int i = 0; i < 7; ++i) {
+      held.push_back(round + "held" + std::to_string(i));
+      EXPECT_THAT(wait(*producer_, start(held.back(), 64 * kKiB)), IsOk());
     }
-    EXPECT_THAT(done(*consumer_, "held" + std::to_string(i)), IsOk());
+    EXPECT_THAT(done(*consumer_, held[0]), IsOk());  // room for small ones, not for the large one
+    const RequestId large = start(round + "large", 300 * kKiB);
     settle();
+    std::vector<RequestId> small;
+    for (int i = 0; i < 5; ++i) small.push_back(start(round + "small" + std::to_string(i), small_bytes));
+    settle();
+    for (int i = 1; i < 7; ++i) {
+      if (!producer_->over(large)) {
+        for (const RequestId request : small)
+          EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
+      }
+      EXPECT_THAT(done(*consumer_, held[static_cast<std::size_t>(i)]), IsOk());
+      settle();
+    }
+    EXPECT_THAT(wait(*producer_, large, kSecond), IsOk());
+    for (const RequestId request : small) EXPECT_THAT(wait(*producer_, request, kSecond), IsOk());
+    EXPECT_THAT(done(*consumer_, round + "large"), IsOk());
+    for (int i = 0; i < 5; ++i) EXPECT_THAT(done(*consumer_, round + "small" + std::to_string(i)), IsOk());
   }
-  EXPECT_THAT(wait(*producer_, large, kSecond), IsOk());
-  for (const RequestId request : small) EXPECT_THAT(wait(*producer_, request, kSecond), IsOk());
 }
 
 TEST_F(ContractPressure, WhatCanNeverFitFailsAtOnceWithBothSizes) {

@@ -87,24 +87,5 @@ TEST_F(Room, AChunkThatNobodyWaitsForAnyMoreKeepsNobodyFromTheReserve) {
   }
 }
 
-TEST_F(Room, ALargeArrivalIsNotStarvedByThoseThatComeInline) {
-  for (int i = 0; i < 7; ++i)
-    EXPECT_THAT(wait(*producer_, start("held" + std::to_string(i), 64 * kKiB)), IsOk());
-  EXPECT_THAT(done(*consumer_, "held0"), IsOk());
-  const RequestId large = start("large", 300 * kKiB);
-  std::vector<RequestId> small;
-  for (int i = 0; i < 5; ++i) small.push_back(start("small" + std::to_string(i), 500));
-  for (int i = 1; i < 7; ++i) {
-    if (!producer_->over(large)) {
-      for (const RequestId request : small)
-        EXPECT_FALSE(producer_->over(request)) << "a small one passed the large one";
-    }
-    EXPECT_THAT(done(*consumer_, "held" + std::to_string(i)), IsOk());
-    settle();
-  }
-  EXPECT_THAT(wait(*producer_, large, kSecond), IsOk());
-  for (const RequestId request : small) EXPECT_THAT(wait(*producer_, request, kSecond), IsOk());
-}
-
 }  // namespace
 }  // namespace sidecar::sim

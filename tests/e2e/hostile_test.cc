@@ -1,82 +1,13 @@
 // A stranger at the data port: it speaks UCX and nothing else that it should. The sidecar throws it out and
 // goes on.
-#include <grpcpp/grpcpp.h>
-#include <gtest/gtest.h>
-
 #include <random>
 
-#include "control/sidecar.grpc.pb.h"
-#include "tests/e2e/cluster.h"
-#include "tests/e2e/contents.h"
-#include "tests/e2e/stranger.h"
+#include "tests/e2e/with_papers.h"
 
 namespace sidecar::e2e {
 namespace {
 
-class Hostile : public ::testing::Test {
- protected:
-  [[nodiscard]] std::string address() const { return cluster_.ready_word(0, "data"); }
-
-  // Others are served as before.
-  void expect_serves(const std::string& id) {
-    Client producer = cluster_.client(0);
-    Client consumer = cluster_.client(1);
-    const auto bytes = contents(id, 0, 300'000);
-    const auto sent = producer.send({bytes.data(), Dtype::kU8, {bytes.size()}}, id, {{1}});
-    ASSERT_TRUE(sent) << to_string(sent.error());
-    EXPECT_TRUE(matches(consumer.recv(id, 0, seconds(10)).value().bytes(), id, 0));
-    EXPECT_TRUE(consumer.mark_done(id));
-  }
-
-  [[nodiscard]] std::uint64_t counter(const char* name) const { return cluster_.counter(0, name); }
-  [[nodiscard]] std::shared_ptr<grpc::Channel> channel() const {
-    return grpc::CreateChannel(cluster_.address(0), grpc::InsecureChannelCredentials());
-  }
-  // A stranger with a ticket is none any more, but has no manners all the same.
-  void introduce(Stranger& stranger, Hello hello) {
-    hello.instance = kInstance;
-    hello.to_instance = cluster_.status(0).instance;
-    stranger.send(kAmId, encoded(hello));
-    const auto answer = stranger.answer_after<HelloAck>(0);
-    ASSERT_TRUE(answer);
-    ASSERT_EQ(answer->code, Errc::kOk) << answer->text.view();
-  }
-  void introduce_as_client(Stranger& stranger) {
-    v1::RegisterRequest request;
-    request.set_client_instance(kInstance);
-    request.set_protocol_version_min(kProtocolVersionMin);
-    request.set_protocol_version_max(kProtocolVersionMax);
-    request.set_ucx_version(cluster_.status(0).ucx_version);
-    v1::RegisterResponse response;
-    grpc::ClientContext context;
-    const auto status = v1::Registration::NewStub(channel())->Register(&context, request, &response);
-    ASSERT_TRUE(status.ok()) << status.error_message();
-    Hello hello;
-    hello.rank = 0;
-    hello.ticket.assign(response.ticket());
-    introduce(stranger, hello);
-  }
-  void introduce_as_peer(Stranger& stranger) {
-    v1::ConnectRequest request;
-    request.set_from_rank(1);
-    request.set_from_instance(kInstance);
-    request.set_protocol_version_min(kProtocolVersionMin);
-    request.set_protocol_version_max(kProtocolVersionMax);
-    request.set_ucx_version(cluster_.status(0).ucx_version);
-    v1::ConnectResponse response;
-    grpc::ClientContext context;
-    const auto status = v1::Membership::NewStub(channel())->Connect(&context, request, &response);
-    ASSERT_TRUE(status.ok()) << status.error_message();
-    Hello hello;
-    hello.role = Role::kPeer;
-    hello.rank = 1;
-    hello.ticket.assign(response.ticket());
-    introduce(stranger, hello);
-  }
-
-  static constexpr InstanceId kInstance = 4711;
-  Cluster cluster_{{.nodes = {"a", "b"}}};
-};
+using Hostile = WithPapers;
 
 TEST_F(Hostile, SmokeActiveMessagesWithUnknownIdsAreRejected) {
   for (const unsigned id : {0u, 2u, 255u, 256u, 60'000u, 65'535u}) {
@@ -134,14 +65,7 @@ TEST_F(Hostile, WhoHasNotIntroducedItselfMayDoNothing) {
 TEST_F(Hostile, AHelloWithATicketOfItsOwnInventionIsRefused) {
   for (const Role role : {Role::kClient, Role::kPeer}) {
     Stranger stranger(address());
-    Hello hello;
-    hello.role = role;
-    hello.link = 77;
-    hello.rank = role == Role::kClient ? 0 : 1;
-    hello.instance = 4711;
-    hello.to_instance = cluster_.status(0).instance;
-    hello.ticket.assign("let me in, please");
-    stranger.send(kAmId, encoded(hello));
+    stranger.send(kAmId, encoded(hello(role, "let me in, please")));
     EXPECT_TRUE(stranger.is_thrown_out());
     ASSERT_EQ(stranger.answers().size(), 1u);
     Message answer;
@@ -156,7 +80,7 @@ TEST_F(Hostile, AHelloWithATicketOfItsOwnInventionIsRefused) {
 
 TEST_F(Hostile, AClientsBadRequestsAreAnsweredWithProtocolAndTheEighthEndsItsConnection) {
   Stranger client(address());
-  introduce_as_client(client);
+  ASSERT_EQ(introduced(client, hello(Role::kClient, client_ticket())), Errc::kOk);
   Send send;
   send.meta.id.assign("bad");
   send.meta.num_chunks = 1;
@@ -184,7 +108,7 @@ TEST_F(Hostile, AClientsBadRequestsAreAnsweredWithProtocolAndTheEighthEndsItsCon
 
 TEST_F(Hostile, APeersBadTransfersAreAcknowledgedWithProtocolEachTimeTheyCome) {
   Stranger peer(address());
-  introduce_as_peer(peer);
+  ASSERT_EQ(introduced(peer, hello(Role::kPeer, peer_ticket())), Errc::kOk);
   Chunk chunk;
   chunk.transfer = {1, 1};
   chunk.meta.id.assign("bad");
@@ -214,12 +138,7 @@ TEST_F(Hostile, APeersBadTransfersAreAcknowledgedWithProtocolEachTimeTheyCome) {
 
 // Every single bit of a message turned, and every prefix: none of it may end the process.
 TEST_F(Hostile, DamagedMessagesNeverEndTheSidecar) {
-  Hello hello;
-  hello.role = Role::kPeer;
-  hello.rank = 1;
-  hello.instance = 4711;
-  hello.ticket.assign("0123456789abcdef");
-  const std::vector<std::byte> good = encoded(hello);
+  const std::vector<std::byte> good = encoded(hello(Role::kPeer, "0123456789abcdef"));
   std::mt19937 random(2);
   for (int round = 0; round < 60; ++round) {
     Stranger stranger(address());
