@@ -50,11 +50,11 @@ void UcxTransportImpl::on_receive_done(void* request, ucs_status_t status, size_
 
 void UcxTransportImpl::complete(Payload* payload, ucs_status_t status) {
   payload->status = status;
-  received_.push(payload);
+  payload->plane->received.push(payload);
 }
 
-bool UcxTransportImpl::take_received() {
-  Payload* payload = received_.take();
+bool UcxTransportImpl::take_received(CompletionQueue<Payload>& queue) {
+  Payload* payload = queue.take();
   const bool worked = payload != nullptr;
   while (payload != nullptr) {
     Payload* const next = payload->next;

@@ -130,7 +130,8 @@ bool Plane::progress(int budget) {
   bool worked = false;
   if (inbox.empty() && !resting_) {
     inbox.reset();
-    CHECK(!in_progress_);
+    CHECK(!in_progress_ && received_earlier.empty());
+    std::swap(received_earlier, received);
     in_progress_ = true;
     worked = ucp_worker_progress(worker()) > 0;
     in_progress_ = false;

@@ -9,6 +9,7 @@
 #include "am_protocol/address.h"
 #include "am_protocol/inbox.h"
 #include "am_protocol/link.h"
+#include "am_protocol/payload.h"
 #include "am_protocol/settings.h"
 #include "am_protocol/transport.h"
 
@@ -81,6 +82,11 @@ class Plane final : public EventSource {
   std::vector<ucp_conn_request_h> requests;
   List<Endpoint, &Endpoint::failed> failed;
   std::vector<Endpoint*> closed;
+  // Payloads that were received. They are told one look at UCX later, after all that came with it: on shared
+  // memory UCX reads them out of a process that may have given up the send, or the connection, long ago and
+  // put something else there, and the message that says so stands behind the payload's own.
+  CompletionQueue<Payload> received;          // since UCX was last asked for more
+  CompletionQueue<Payload> received_earlier;  // before that: to be told once the inbox is empty
 
  private:
   Status open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what);

@@ -101,12 +101,17 @@ bool UcxTransportImpl::step(Plane& plane, int budget) {
   worked |= take_arrivals(plane, budget);
   worked |= take_failures(plane);
   worked |= take_closed(plane);
-  worked |= take_received();
+  if (plane.inbox.empty()) worked |= take_received(plane.received_earlier);
   worked |= take_sent();
   return worked || !plane.inbox.empty() || has_work();
 }
 
-bool UcxTransportImpl::has_work() const { return !sent_.empty() || !received_.empty() || !broken_.empty(); }
+bool UcxTransportImpl::has_work() const {
+  for (const Plane* plane : {local_.get(), net_.get()}) {
+    if (plane != nullptr && !(plane->received.empty() && plane->received_earlier.empty())) return true;
+  }
+  return !sent_.empty() || !broken_.empty();
+}
 
 UcxTransportImpl::~UcxTransportImpl() {
   for (Plane* plane : {local_.get(), net_.get()}) {
@@ -174,7 +179,11 @@ void UcxTransportImpl::take_back() {
     ucp_am_data_release(payload.plane->worker(), payload.descriptor);
     payloads_.release(&payload);
   });
-  take_received();
+  for (Plane* plane : {local_.get(), net_.get()}) {
+    if (plane == nullptr) continue;
+    take_received(plane->received_earlier);
+    take_received(plane->received);
+  }
   take_sent();
 }
 

@@ -116,7 +116,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
   // payloads.cc
   void complete(Payload* payload, ucs_status_t status);
-  bool take_received();
+  bool take_received(CompletionQueue<Payload>& queue);
   static void on_receive_done(void* request, ucs_status_t status, size_t bytes, void* payload) noexcept;
 
   UcxOptions options_;
@@ -151,7 +151,6 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
   Message inbound_{Ping{}};  // decoded in place
   Pool<Payload>& payloads_ = pools_->payloads;
-  CompletionQueue<Payload> received_;
 
   std::unique_ptr<Plane> local_;
   std::unique_ptr<Plane> net_;

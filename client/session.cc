@@ -143,6 +143,7 @@ void Session::overdue(RequestId request) {
     // Only the end of the connection gives the caller's memory back.
     LOG_WARN("the sidecar of rank {} hangs: giving up the connection", options_.rank);
     if (!op->outcome) op->outcome = late;
+    send_plain(Cancel{request});  // found right behind the request, which must not be served any more
     transport_.close(link_);
     lose({Errc::kPeerLost, options_.rank, "the sidecar hangs; the connection was given up"});
     return;

@@ -145,13 +145,15 @@ void Engine::on_sent(Token token, const Status&) {
   release(slot);
 }
 
+// Bytes count only while the connection that announced them stands. The other side may have ended it long ago
+// and used its memory again, and what UCX then reads over shared memory is what lies there now.
 void Engine::on_received(Token token, const Status& status) {
   Completion* const found = completions_.find(Handle::unpack(token));
   CHECK(found != nullptr);
   const Completion completion = *found;
   completions_.release(found);
   if (completion.what == What::kChunkReceived) {
-    if (status)
+    if (status && find_link(completion.entry->link) != nullptr)
       chunk_ready(*completion.entry);
     else
       chunk_failed(*completion.entry);
@@ -159,7 +161,7 @@ void Engine::on_received(Token token, const Status& status) {
   }
   CHECK(completion.what == What::kSendReceived);
   Outgoing& outgoing = *completion.outgoing;
-  if (status && !outgoing.abandoned) {
+  if (status && !outgoing.abandoned && outgoing.client != nullptr) {
     captured(outgoing);
     return;
   }

@@ -2,6 +2,7 @@
 // with close(), callbacks that end other calls.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <future>
@@ -27,6 +28,24 @@ TEST_F(LiveEdges, ASidecarThatIsSlowToAnswerIsWaitedFor) {
   const auto status = client_internal::ask_status(cluster_.address(0), seconds(10));
   later.join();
   EXPECT_TRUE(status) << to_string(status.error());
+}
+
+// A sidecar that was stopped finds the request when it goes on, and reads the memory of a process that lives.
+TEST_F(LiveEdges, WhatASendThatTimedOutHadToldIsNotReadWhenItsMemoryHasChanged) {
+  Client consumer = cluster_.client(1);
+  ClientOptions impatient;
+  impatient.deadline = milliseconds(100);
+  impatient.grace = milliseconds(100);
+  for (int round = 0; round < 5; ++round) {
+    const std::string id = "old " + std::to_string(round);
+    Client sender = cluster_.client(0, impatient);
+    std::vector<std::byte> source(4 << 20, std::byte{1});
+    cluster_.process(0).signal(SIGSTOP);
+    EXPECT_EQ(sender.send({source.data(), Dtype::kU8, {source.size()}}, id, {{1}}).code(), Errc::kTimeout);
+    std::ranges::fill(source, std::byte{2});  // it is the caller's again
+    cluster_.process(0).signal(SIGCONT);
+    EXPECT_EQ(consumer.recv(id, 0, milliseconds(300)).code(), Errc::kTimeout);
+  }
 }
 
 TEST_F(LiveEdges, ThreadsMayCallWhileAnotherCloses) {

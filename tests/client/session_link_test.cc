@@ -126,6 +126,8 @@ TEST_F(SessionLink, ASendThatHangsCostsTheConnectionBecauseNothingElseFreesTheMe
   now += 12 * kSecond;
   session->on_timer(now);
   EXPECT_EQ(transport.closed, 1);
+  ASSERT_EQ(transport.all<Cancel>().size(), 1u) << "when it goes on, it must not serve what it finds";
+  EXPECT_EQ(transport.all<Cancel>()[0].target, call.request);
   EXPECT_EQ(other.future.get().code(), Errc::kPeerLost);
   EXPECT_FALSE(call.captured.ready());
   EXPECT_EQ(session->next_deadline(), kNever);  // the end of the connection frees the memory, no clock does
