@@ -14,6 +14,7 @@
 #include "core/pool.h"
 #include "core/ports.h"
 #include "core/ranges.h"
+#include "core/size_tally.h"
 #include "core/timer_heap.h"
 #include "core/tombstones.h"
 
@@ -92,6 +93,7 @@ struct Datum {
   Ranges arrived;              // came whole, whether still here or not
   Ranges done;                 // marked done, whether it had come or not
   bool awaited = false;        // more is to come from the producer, whose loss therefore matters
+  std::uint64_t largest = 0;   // chunk of it that came for a slot here
   bool dropped_early = false;  // some chunk was marked done before it came
   TimeNs touched = 0;
   using ChunkList = List<ChunkEntry, &ChunkEntry::in_datum>;
@@ -132,6 +134,9 @@ class ChunkStore {
   [[nodiscard]] std::size_t parked_count() const { return parked_.size() + parked_wanted_.size(); }
   void unpark(ChunkEntry* entry) { (parked_.contains(entry) ? parked_ : parked_wanted_).remove(entry); }
 
+  // Datum::largest of those that are awaited.
+  SizeTally& awaited_sizes() { return awaited_sizes_; }
+
   // All data, in no order that means anything.
   using DatumList = List<Datum, &Datum::in_all>;
   [[nodiscard]] const DatumList& all() const { return all_; }
@@ -162,6 +167,7 @@ class ChunkStore {
   std::vector<Ranges> spare_;  // empty ones with memory, so that a new datum takes none from the heap
   DatumList all_;
   ParkedList parked_, parked_wanted_;
+  SizeTally awaited_sizes_;
 };
 
 }  // namespace sidecar

@@ -223,6 +223,7 @@ class Engine final : public Events {
   void turn_away(ChunkEntry& entry);
   void back_to_absent(ChunkEntry& entry);
   bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
+  std::uint64_t spare_for(const ChunkEntry& entry);
   void on_chunk_ref(Link& link, const ChunkRef& ref);
   Slot* foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner);
   void chunk_ready(ChunkEntry& entry);
@@ -243,6 +244,8 @@ class Engine final : public Events {
   void on_stream_end(Link& link, const StreamEnd& end);
   void count_known(Datum& datum, ChunkIndex num_chunks);
   void update_awaited(Datum& datum);
+  void note_size(Datum& datum, std::uint64_t bytes);
+  void keep_no_room_for(const Datum& datum);
   void lose_datum(Datum& datum);
   void tidy(Datum* datum);
   void erase_datum(Datum* datum);

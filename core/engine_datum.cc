@@ -119,10 +119,26 @@ void Engine::update_awaited(Datum& datum) {
   if (awaited == datum.awaited) return;
   datum.awaited = awaited;
   Peer& peer = peer_of(datum.producer);
-  if (awaited)
+  if (awaited) {
     ++peer.awaited;
-  else
+    store_.awaited_sizes().add(datum.largest);
+  } else {
     --peer.awaited;
+    keep_no_room_for(datum);
+  }
+}
+
+void Engine::keep_no_room_for(const Datum& datum) {
+  store_.awaited_sizes().remove(datum.largest);
+  if (datum.largest > memory_.reserve_limit()) receive_room_changed_ = true;
+}
+
+// One of its chunks has come, and is not turned away.
+void Engine::note_size(Datum& datum, std::uint64_t bytes) {
+  if (bytes <= datum.largest) return;
+  if (datum.awaited) store_.awaited_sizes().remove(datum.largest);
+  datum.largest = bytes;
+  if (datum.awaited) store_.awaited_sizes().add(bytes);
 }
 
 void Engine::lose_datum(Datum& datum) {
@@ -163,7 +179,10 @@ void Engine::tidy(Datum* datum) {
 }
 
 void Engine::erase_datum(Datum* datum) {
-  if (datum->awaited) --peer_of(datum->producer).awaited;
+  if (datum->awaited) {
+    --peer_of(datum->producer).awaited;
+    keep_no_room_for(*datum);
+  }
   store_.erase(datum);
 }
 

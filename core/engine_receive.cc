@@ -1,5 +1,6 @@
 // What peers send: duplicates are dropped, chunks are admitted, wait for room or are refused, become ready,
 // wake who waits.
+#include <algorithm>
 #include <cstring>
 
 #include "core/engine.h"
@@ -121,6 +122,7 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
     std::memcpy(entry.inline_copy.get(), inline_data, meta.bytes);
   }
   entry.state = ChunkState::kParked;
+  note_size(*entry.datum, meta.bytes);
   (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
 }
 
@@ -167,8 +169,11 @@ bool Engine::start_receive(ChunkEntry& entry, const std::byte* inline_data) {
   ChunkMeta like;
   like.kind = entry.kind;
   like.unit_bytes = entry.unit_bytes;
-  entry.slot = memory_.take_receive(entry.bytes, receive_unit(like), !entry.waiters.empty());
+  const std::uint64_t unit = receive_unit(like);
+  entry.slot = entry.waiters.empty() ? memory_.take_unwanted(entry.bytes, unit, spare_for(entry))
+                                     : memory_.take_wanted(entry.bytes, unit);
   if (entry.slot == nullptr) return false;
+  note_size(*entry.datum, entry.bytes);
   counters_.bytes_received += entry.bytes;
   if (inline_data != nullptr) {
     std::memcpy(entry.slot->data, inline_data, entry.bytes);
@@ -212,6 +217,21 @@ void Engine::on_chunk_ref(Link& link, const ChunkRef& ref) {
   chunk_ready(entry);
 }
 
+// The room that a chunk nobody waits for must leave, so that whoever waits for another of its datum is never
+// blocked by it (rule 10): that of the largest in any datum of which more is to come. None once it is the
+// last to come of its own, nor for the first missing chunk in an empty region, which most will want next.
+std::uint64_t Engine::spare_for(const ChunkEntry& entry) {
+  const Datum& datum = *entry.datum;
+  if (memory_.receive_empty() && datum.arrived.first_gap() == entry.chunk) return 0;
+  SizeTally& sizes = store_.awaited_sizes();
+  const bool last = datum.count_known && datum.arrived.count() + 1 >= datum.num_chunks;
+  if (!last || !datum.awaited) return std::max(sizes.largest(), entry.bytes);
+  sizes.remove(datum.largest);
+  const std::uint64_t others = sizes.largest();
+  sizes.add(datum.largest);
+  return others;
+}
+
 Slot* Engine::foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner) {
   ++arena.slots;
   return memory_.take_foreign(arena.data + ref.offset, ref.offset, ref.meta.bytes, ref.arena, owner.rank,
@@ -231,6 +251,7 @@ void Engine::chunk_ready(ChunkEntry& entry) {
   }
   settle_arrival(entry, kNoError);
   update_awaited(datum);
+  if (!store_.parked().empty()) receive_room_changed_ = true;  // one of them may be the last to come now
   if (entry.done) {
     free_entry(entry, nullptr);
     tidy(&datum);

@@ -39,16 +39,28 @@ Slot* Memory::take_send(std::uint64_t bytes, std::uint64_t unit_bytes) {
   return make(send_.allocate(bytes, unit_bytes), bytes);
 }
 
-Slot* Memory::take_receive(std::uint64_t bytes, std::uint64_t unit_bytes, bool wanted) {
-  Slab* slab = &receive_;
-  auto offset = slab->allocate(bytes, unit_bytes);
-  if (!offset && wanted) {
-    slab = &reserve_;
-    offset = slab->allocate(bytes, unit_bytes);
-  }
+Slot* Memory::make_guarded(const Slab& slab, std::optional<std::uint64_t> offset, std::uint64_t bytes) {
   Slot* const slot = make(offset, bytes);
-  if (slot != nullptr) fill_guard(slot->data, bytes, slab->taken_bytes(*offset));
+  if (slot != nullptr) fill_guard(slot->data, bytes, slab.taken_bytes(*offset));
   return slot;
+}
+
+Slot* Memory::take_wanted(std::uint64_t bytes, std::uint64_t unit_bytes) {
+  if (Slot* slot = make_guarded(receive_, receive_.allocate(bytes, unit_bytes), bytes)) return slot;
+  return make_guarded(reserve_, reserve_.allocate(bytes, unit_bytes), bytes);
+}
+
+Slot* Memory::take_unwanted(std::uint64_t bytes, std::uint64_t unit_bytes, std::uint64_t spare) {
+  const std::optional<std::uint64_t> offset = receive_.allocate(bytes, unit_bytes);
+  if (offset && spare > reserve_.largest()) {
+    const std::optional<std::uint64_t> probe = receive_.allocate(spare, unit_bytes);
+    if (!probe) {
+      receive_.free({*offset, bytes});
+      return nullptr;
+    }
+    receive_.free({*probe, spare});
+  }
+  return make_guarded(receive_, offset, bytes);
 }
 
 Slot* Memory::take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena,

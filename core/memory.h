@@ -42,8 +42,11 @@ class Memory {
 
   // One reference is the caller's. nullptr: no room now.
   Slot* take_send(std::uint64_t bytes, std::uint64_t unit_bytes);
-  // `wanted`: somebody waits for it, the reserve may be used.
-  Slot* take_receive(std::uint64_t bytes, std::uint64_t unit_bytes, bool wanted);
+  // For one that somebody waits for: it may use the reserve.
+  Slot* take_wanted(std::uint64_t bytes, std::uint64_t unit_bytes);
+  // For one that nobody waits for: only if `spare` bytes more would find room after it, here or in the
+  // reserve.
+  Slot* take_unwanted(std::uint64_t bytes, std::uint64_t unit_bytes, std::uint64_t spare);
   Slot* take_foreign(const std::byte* data, std::uint64_t offset, std::uint64_t bytes, InstanceId arena,
                      Rank owner, Sequence chunk_ref);
 
@@ -66,6 +69,7 @@ class Memory {
   // Largest chunk that could ever be taken, when all else is gone.
   [[nodiscard]] std::uint64_t send_limit() const { return send_.largest(); }
   [[nodiscard]] std::uint64_t receive_limit() const { return receive_.largest(); }
+  [[nodiscard]] std::uint64_t reserve_limit() const { return reserve_.largest(); }
   [[nodiscard]] bool send_can_fit(std::uint64_t bytes, std::uint64_t unit) const {
     return send_.can_ever_fit(bytes, unit);
   }
@@ -78,6 +82,7 @@ class Memory {
   bool take_receive_freed() { return std::exchange(receive_freed_, false); }
 
   [[nodiscard]] Slab::Stats send_stats() const { return send_.stats(); }
+  [[nodiscard]] bool receive_empty() const { return receive_.empty(); }
   [[nodiscard]] Slab::Stats receive_stats() const { return receive_.stats(); }
   [[nodiscard]] Slab::Stats reserve_stats() const { return reserve_.stats(); }
   [[nodiscard]] bool empty() const { return send_.empty() && receive_.empty() && reserve_.empty(); }
@@ -88,6 +93,7 @@ class Memory {
 
  private:
   Slot* make(std::optional<std::uint64_t> offset, std::uint64_t bytes);
+  Slot* make_guarded(const Slab& slab, std::optional<std::uint64_t> offset, std::uint64_t bytes);
 
   Bytes arena_;
   InstanceId instance_;

@@ -22,20 +22,20 @@ TEST_F(MemoryTest, SendAndReceiveHaveRegionsOfTheirOwn) {
   Slot* const send = memory_.take_send(kArena / 2, 64);
   ASSERT_NE(send, nullptr);
   EXPECT_EQ(memory_.take_send(64, 64), nullptr) << "the send region is full";
-  Slot* const receive = memory_.take_receive(kArena / 2 - kArena / 16, 64, false);
+  Slot* const receive = memory_.take_unwanted(kArena / 2 - kArena / 16, 64, 0);
   ASSERT_NE(receive, nullptr) << "which is nothing to the receive region";
   EXPECT_GE(receive->offset, send->offset + send->bytes);
-  EXPECT_EQ(memory_.take_receive(64, 64, false), nullptr);
+  EXPECT_EQ(memory_.take_unwanted(64, 64, 0), nullptr);
   EXPECT_FALSE(memory_.release(send));
   EXPECT_FALSE(memory_.release(receive));
   EXPECT_TRUE(memory_.empty());
 }
 
 TEST_F(MemoryTest, OnlyTheWantedMayUseTheReserve) {
-  Slot* const all = memory_.take_receive(kArena / 2 - kArena / 16, 64, false);
+  Slot* const all = memory_.take_unwanted(kArena / 2 - kArena / 16, 64, 0);
   ASSERT_NE(all, nullptr);
-  EXPECT_EQ(memory_.take_receive(1'000, 64, false), nullptr);
-  Slot* const wanted = memory_.take_receive(1'000, 64, true);
+  EXPECT_EQ(memory_.take_unwanted(1'000, 64, 0), nullptr);
+  Slot* const wanted = memory_.take_wanted(1'000, 64);
   ASSERT_NE(wanted, nullptr);
   EXPECT_EQ(memory_.reserve_stats().runs, 1u);
   EXPECT_FALSE(memory_.release(wanted));
@@ -44,10 +44,24 @@ TEST_F(MemoryTest, OnlyTheWantedMayUseTheReserve) {
 }
 
 TEST_F(MemoryTest, TheWantedUseTheReceiveRegionWhileThereIsRoom) {
-  Slot* const slot = memory_.take_receive(1'000, 64, true);
+  Slot* const slot = memory_.take_wanted(1'000, 64);
   EXPECT_EQ(memory_.reserve_stats().runs, 0u);
   EXPECT_EQ(memory_.receive_stats().runs, 1u);
   EXPECT_FALSE(memory_.release(slot));
+}
+
+TEST_F(MemoryTest, TheUnwantedLeaveTheRoomThatTheyAreAskedToLeave) {
+  const std::uint64_t region = memory_.receive_limit(), piece = region / 4;
+  Slot* const first = memory_.take_unwanted(piece, 64, 2 * piece);
+  Slot* const second = memory_.take_unwanted(piece, 64, 2 * piece);
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  EXPECT_EQ(memory_.take_unwanted(piece, 64, 2 * piece), nullptr);
+  EXPECT_EQ(memory_.receive_stats().runs, 2u) << "nothing is kept of what did not fit";
+  Slot* const small = memory_.take_unwanted(piece, 64, memory_.reserve_limit());
+  ASSERT_NE(small, nullptr) << "so much room is in the reserve";
+  Slot* const wanted = memory_.take_wanted(piece, 64);
+  ASSERT_NE(wanted, nullptr);
+  for (Slot* slot : {first, second, small, wanted}) EXPECT_FALSE(memory_.release(slot));
 }
 
 TEST_F(MemoryTest, TheLastReferenceFreesAndSaysSo) {
@@ -64,8 +78,8 @@ TEST_F(MemoryTest, TheLastReferenceFreesAndSaysSo) {
 }
 
 TEST_F(MemoryTest, AFreedReserveCountsAsFreedReceiveMemory) {
-  Slot* const all = memory_.take_receive(kArena / 2 - kArena / 16, 64, false);
-  Slot* const wanted = memory_.take_receive(1'000, 64, true);
+  Slot* const all = memory_.take_unwanted(kArena / 2 - kArena / 16, 64, 0);
+  Slot* const wanted = memory_.take_wanted(1'000, 64);
   EXPECT_FALSE(memory_.release(wanted));
   EXPECT_TRUE(memory_.take_receive_freed());
   EXPECT_FALSE(memory_.release(all));
@@ -73,7 +87,7 @@ TEST_F(MemoryTest, AFreedReserveCountsAsFreedReceiveMemory) {
 }
 
 TEST_F(MemoryTest, ASlotLiesInTheArenaAtItsOffset) {
-  Slot* const slot = memory_.take_receive(5'000, 64, false);
+  Slot* const slot = memory_.take_unwanted(5'000, 64, 0);
   EXPECT_EQ(slot->data, storage_.data() + slot->offset);
   EXPECT_EQ(slot->bytes, 5'000u);
   EXPECT_EQ(slot->arena, 7u);
