@@ -77,7 +77,23 @@ struct Credit {
 // --- client -> sidecar: each is answered by Reply with the same request, except Cancel and Release
 // --------------------
 
-enum class Source : std::uint8_t { kInline = 0, kPayload = 1, kSlot = 2 };
+enum class Source : std::uint8_t {
+  kInline = 0,
+  kPayload = 1,
+  kSlot = 2,
+  kNothing = 3,  // a group's member other than the first, whose shard 0 copies for all: only acknowledged
+  kDevice = 4,   // GPU memory of the client's process, copied by the sidecar
+};
+
+// GPU memory that another process of this node may open: CUDA's IPC handles, as bytes.
+struct DeviceSource {
+  static constexpr std::size_t kHandleBytes = 64;
+  std::array<std::byte, 16> device{};            // the GPU's UUID
+  std::array<std::byte, kHandleBytes> memory{};  // of the allocation that the bytes lie in,
+  std::uint64_t offset = 0;                      // and where in it they begin
+  std::array<std::byte, kHandleBytes> event{};  // recorded behind what writes the bytes: copied only after it
+  bool has_event = false;
+};
 
 struct Send {
   RequestId request = 0;
@@ -85,6 +101,11 @@ struct Send {
   Destinations destinations;
   Source source = Source::kInline;
   std::uint64_t slot = 0;  // kSlot: what Allocate returned
+  // A group's members copy together: this call brings shard `shard` of `shards`, which are as many as the
+  // group has members (shard_of(), types.h). 0: this call brings the whole chunk.
+  std::uint16_t shard = 0;
+  std::uint16_t shards = 0;
+  DeviceSource device{};  // kDevice
   std::uint64_t timeout_ns = kNever;
   std::uint32_t inline_bytes = 0;  // kInline: the chunk's bytes
   std::array<std::byte, kInlineBytesMax> inline_data;
@@ -171,9 +192,13 @@ struct Transfer {
   Sequence settled = 0;
 };
 
+// A large chunk may come in parts, each a transfer of its own with its payload; meta is the whole chunk's,
+// the same in each.
 struct Chunk {
   Transfer transfer;
   ChunkMeta meta;
+  std::uint64_t part_begin = 0;  // of the chunk's bytes,
+  std::uint64_t part_bytes = 0;  // and how many: 0, it is all of them
   bool is_inline = false;
   std::uint32_t inline_bytes = 0;
   std::array<std::byte, kInlineBytesMax> inline_data;
@@ -215,9 +240,17 @@ struct Withdraw {
   Sequence sequence = 0;
 };
 
+// Some parts of a chunk came, and the rest never will: what came is worth nothing. Sent when none of its
+// parts is under way any more.
+struct Retract {
+  Transfer transfer;
+  DataId id;
+  ChunkIndex chunk = 0;
+};
+
 using Message =
     std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release, MarkDone,
-                 CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw>;
+                 CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw, Retract>;
 
 // A new T in `message`, as `T t;` makes one: emplace<T>() would zero all of it first, and a Reply is 4 KiB.
 template <class T>

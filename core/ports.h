@@ -103,6 +103,23 @@ class Host {
   virtual bool watch_process(std::int64_t pid, Token token) = 0;
 };
 
+// The GPUs of this host. A sidecar without any has none of this.
+class Device {
+ public:
+  virtual ~Device() = default;
+  // Starts to copy into.size() bytes of another process's GPU memory into our own; DeviceEvents::on_copied
+  // tells.
+  virtual void copy(const DeviceSource& source, Bytes into, Token token) = 0;
+};
+
+class DeviceEvents {
+ public:
+  virtual ~DeviceEvents() = default;
+  // The first `bytes` of that copy are in place: growing counts, all of them the last time. Or once an error,
+  // after which nothing is written any more.
+  virtual void on_copied(Token token, std::uint64_t bytes, const Status& status) = 0;
+};
+
 class Events {
  public:
   virtual ~Events() = default;

@@ -23,6 +23,13 @@ Result<std::uint64_t> tensor_bytes(Dtype dtype, const Shape& shape) {
   return empty ? 0 : bytes;
 }
 
+Slice shard_of(std::uint64_t bytes, std::uint32_t shard, std::uint32_t shards) {
+  const std::uint64_t units = (bytes + kSlotAlign - 1) / kSlotAlign;
+  const std::uint64_t each = (units + shards - 1) / shards * kSlotAlign;
+  const std::uint64_t begin = std::min(bytes, shard * each);
+  return {begin, std::min(each, bytes - begin)};
+}
+
 Status check_meta(const ChunkMeta& meta) {
   if (meta.id.empty()) return fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   if (meta.stream) {

@@ -90,6 +90,16 @@ struct ChunkMeta {
 // Element count times dtype size, or kInvalidArgument when the product overflows.
 Result<std::uint64_t> tensor_bytes(Dtype dtype, const Shape& shape);
 
+// Part of a chunk's bytes.
+struct Slice {
+  std::uint64_t begin = 0;
+  std::uint64_t bytes = 0;
+};
+
+// What member `shard` of `shards` copies of a chunk: equal slices, cut at multiples of 64 bytes. The last
+// ones of a small chunk are empty.
+Slice shard_of(std::uint64_t bytes, std::uint32_t shard, std::uint32_t shards);
+
 // Everything in `meta` that can be checked without knowing who holds what; the text names the field.
 Status check_meta(const ChunkMeta& meta);
 

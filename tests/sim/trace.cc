@@ -48,6 +48,9 @@ struct Describe {
   }
   std::string operator()(const Refuse& m) const { return fmt::format("Refuse {}", m.sequence); }
   std::string operator()(const Withdraw& m) const { return fmt::format("Withdraw {}", m.sequence); }
+  std::string operator()(const Retract& m) const {
+    return fmt::format("Retract {} {}/{}", m.transfer.sequence, m.id.view(), m.chunk);
+  }
   std::string operator()(const Credit& m) const {
     return fmt::format("Credit {} resume {}", m.consumed, m.resume);
   }
