@@ -48,6 +48,8 @@ struct ClientRegistration {
   InstanceId instance = 0;            // of the client process
   std::uint64_t send_unit_bytes = 0;  // hints, 0: none
   std::uint64_t receive_unit_bytes = 0;
+  Rank rank = kNoRank;      // which member of its group the client is; kNoRank: this sidecar's own rank
+  std::vector<Rank> group;  // sorted, this sidecar's rank first; empty: just this sidecar
 };
 
 class Engine final : public Events {

@@ -30,6 +30,8 @@ Status Engine::check_send(const Client& client, const Send& send, const Incoming
       }
       return {};
     }
+    case Source::kNothing:
+    case Source::kDevice: return fail(Errc::kUnavailable, "source: not yet");
   }
   if (!memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
     return fail(Errc::kNoSpace, "send: larger than the send region can ever hold (bytes asked, bytes there)",
