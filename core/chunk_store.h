@@ -50,8 +50,25 @@ struct Grant {
 enum class ChunkState : std::uint8_t {
   kAbsent,     // only waited for
   kParked,     // its payload waits for room, still at the sender or in the transport
-  kReceiving,  // its payload is being moved into `slot`
+  kReceiving,  // it has its slot; what came of it is being moved there, more may be to come
   kReady,
+};
+
+// One transfer of a chunk's bytes: of all of them, or of a part.
+struct Arrival {
+  enum class State : std::uint8_t {
+    kParked,  // waits for its chunk's slot
+    kMoving,  // into the slot
+    kLanded,  // acknowledged, except the last
+  };
+  State state = State::kParked;
+  ChunkEntry* entry = nullptr;
+  Slice part;
+  LinkId link;
+  Sequence sequence = 0;
+  Incoming incoming;
+  std::unique_ptr<std::byte[]> inline_copy;  // inline bytes while parked: pressure only
+  ListHook in_chunk;
 };
 
 struct ChunkEntry {
@@ -67,13 +84,15 @@ struct ChunkEntry {
   std::uint64_t unit_bytes = 0;
   Shape shape;
   Slot* slot = nullptr;  // null also for a ready chunk of zero bytes
-  // While parked or receiving: who sends it, and how to answer.
+  // While parked or receiving: who sends it, and what has come of it.
   Peer* source = nullptr;
   InstanceId source_instance = 0;
-  LinkId link;
-  Sequence sequence = 0;
-  Incoming incoming;
-  std::unique_ptr<std::byte[]> inline_copy;  // inline bytes while parked: pressure only
+  bool in_parts = false;
+  bool retracted = false;    // what came is worth nothing: dropped when none of it is moving
+  std::uint64_t landed = 0;  // bytes in place
+  std::uint32_t moving = 0;  // arrivals in state kMoving
+  using ArrivalList = List<Arrival, &Arrival::in_chunk>;
+  ArrivalList arrivals;
   List<Waiter, &Waiter::in_chunk> waiters;
   using GrantList = List<Grant, &Grant::in_chunk>;
   GrantList grants;
@@ -124,6 +143,7 @@ class ChunkStore {
 
   Pool<Waiter>& waiters() { return waiters_; }
   [[nodiscard]] const Pool<Waiter>& waiters() const { return waiters_; }
+  Pool<Arrival>& arrivals() { return arrivals_; }
   Pool<Grant>& grants() { return grants_; }
   [[nodiscard]] const Pool<Grant>& grants() const { return grants_; }
 
@@ -159,6 +179,7 @@ class ChunkStore {
   SipHash hash_;
   Pool<Datum> data_;
   Pool<ChunkEntry> chunks_;
+  Pool<Arrival> arrivals_;
   Pool<Waiter> waiters_;
   Pool<Grant> grants_;
   FlatIndex datum_index_;

@@ -26,7 +26,9 @@ struct Client {
   std::uint64_t send_unit_bytes = 0;
   std::uint64_t receive_unit_bytes = 0;
   TimeNs registered = 0;
-  using SendList = List<Outgoing, &Outgoing::in_client>;
+  std::shared_ptr<const Ranks> group;  // sorted; this sidecar's rank is its first
+  std::uint16_t shard = 0;             // which member of it this is
+  using SendList = List<Shard, &Shard::in_client>;
   using WaiterList = List<Waiter, &Waiter::in_client>;
   using AllocationList = List<Allocation, &Allocation::in_client>;
   SendList sends;

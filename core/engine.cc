@@ -8,11 +8,14 @@
 
 namespace sidecar {
 
-Engine::Engine(const EngineOptions& options, Transport& transport, Directory& directory, Host& host)
+Engine::Engine(const EngineOptions& options, Transport& transport, Directory& directory, Host& host,
+               Device* device)
     : options_(options),
       transport_(transport),
       directory_(directory),
       host_(host),
+      device_(device),
+      alone_(std::make_shared<const Ranks>(Ranks{options.rank})),
       memory_(MemoryOptions{options.arena, options.instance, options.send_share, options.reserve_share}),
       store_(options.hash_key[0], options.hash_key[1]) {
   CHECK(options.rank >= 0 && options.instance != 0);
@@ -45,17 +48,10 @@ void Engine::on_timer(TimerNode& timer) {
       tidy(datum);
       return;
     }
-    case Timer::kOutgoing: {
+    case Timer::kShard: {
       ++counters_.timeouts;
-      Outgoing& outgoing = *static_cast<Outgoing*>(timer.object);
-      if (outgoing.state == OutgoingState::kParked) {  // no destination is to blame
-        abandon(outgoing, Error{Errc::kTimeout, kNoRank,
-                                "send: no room in the sender's own arena in time (bytes asked, bytes there)",
-                                outgoing.meta.bytes, memory_.send_limit()});
-      } else {
-        abandon(outgoing, Error{Errc::kTimeout, kNoRank, "send: not delivered to every destination in time"});
-      }
-      return;
+      Shard& shard = *static_cast<Shard*>(timer.object);
+      return end_shard(shard, why_late(shard));
     }
     case Timer::kAllocation: {
       ++counters_.timeouts;
@@ -152,23 +148,15 @@ void Engine::on_received(Token token, const Status& status) {
   CHECK(found != nullptr);
   const Completion completion = *found;
   completions_.release(found);
-  if (completion.what == What::kChunkReceived) {
-    if (status && find_link(completion.entry->link) != nullptr)
-      chunk_ready(*completion.entry);
+  if (completion.what == What::kArrived) {
+    if (status && find_link(completion.arrival->link) != nullptr)
+      landed(*completion.arrival);
     else
-      chunk_failed(*completion.entry);
+      arrival_failed(*completion.arrival);
     return;
   }
-  CHECK(completion.what == What::kSendReceived);
-  Outgoing& outgoing = *completion.outgoing;
-  if (status && !outgoing.abandoned && outgoing.client != nullptr) {
-    captured(outgoing);
-    return;
-  }
-  if (!status && outgoing.client != nullptr) {
-    answer_outgoing(outgoing, &status.error());
-  }
-  drop_outgoing(outgoing);
+  CHECK(completion.what == What::kShardReceived);
+  shard_moved(*completion.shard, status);
 }
 
 void Engine::on_process_gone(Token token) {
@@ -292,6 +280,7 @@ Engine::~Engine() {
   while (Datum* datum = store_.all().front()) {
     while (ChunkEntry* entry = datum->chunks.front()) {
       if (entry->in_parked.linked()) store_.unpark(entry);
+      while (Arrival* arrival = entry->arrivals.pop_front()) store_.arrivals().release(arrival);
       if (entry->slot != nullptr) drop_reference(std::exchange(entry->slot, nullptr));
       store_.erase(entry);
     }

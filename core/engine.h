@@ -52,9 +52,11 @@ struct ClientRegistration {
   std::vector<Rank> group;  // sorted, this sidecar's rank first; empty: just this sidecar
 };
 
-class Engine final : public Events {
+class Engine final : public Events, public DeviceEvents {
  public:
-  Engine(const EngineOptions& options, Transport& transport, Directory& directory, Host& host);
+  // `device`: the host's GPUs; null: sends from GPU memory are refused.
+  Engine(const EngineOptions& options, Transport& transport, Directory& directory, Host& host,
+         Device* device = nullptr);
   ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -95,27 +97,37 @@ class Engine final : public Events {
   void on_received(Token token, const Status& status) override;
   void on_resolved(Rank rank, const Result<PeerRecord>& record) override;
   void on_process_gone(Token token) override;
+  void on_copied(Token token, std::uint64_t bytes, const Status& status) override;
 
  private:
   // What to do when the transport or the host has finished something.
-  enum class What : std::uint8_t { kFlight, kChunkReceived, kSendReceived, kQuarantine, kPeerEnded };
+  enum class What : std::uint8_t {
+    kFlight,
+    kArrived,
+    kShardReceived,
+    kShardCopied,
+    kQuarantine,
+    kPeerEnded,
+  };
   struct Completion {
     What what = What::kFlight;
-    Slot* slot = nullptr;          // kFlight: one reference
-    ChunkEntry* entry = nullptr;   // kChunkReceived
-    Outgoing* outgoing = nullptr;  // kSendReceived
-    Client* client = nullptr;      // kQuarantine: a client that is gone, or
-    Quarantine* peer = nullptr;    // kQuarantine: what was lent to a peer's process
-    Rank rank = kNoRank;           // kPeerEnded: whose process,
-    InstanceId instance = 0;       // and which one
+    Slot* slot = nullptr;        // kFlight: one reference
+    Arrival* arrival = nullptr;  // kArrived
+    Shard* shard = nullptr;      // kShardReceived, kShardCopied
+    Client* client = nullptr;    // kQuarantine: a client that is gone, or
+    Quarantine* peer = nullptr;  // kQuarantine: what was lent to a peer's process
+    Rank rank = kNoRank;         // kPeerEnded: whose process,
+    InstanceId instance = 0;     // and which one
   };
-  enum class Timer : std::uint32_t { kTick, kWaiter, kOutgoing, kAllocation, kRetry };
+  enum class Timer : std::uint32_t { kTick, kWaiter, kShard, kAllocation, kRetry };
 
   static constexpr Error kNoError{Errc::kOk, kNoRank, "", 0, 0};
   static constexpr TimeNs kBackoffFirst = 20 * kMillisecond;
   static constexpr TimeNs kBackoffMax = 1 * kSecond;
   static constexpr TimeNs kIdleDatumNs = 6 * kTombstoneNs;
   static constexpr TimeNs kRegistrationNs = 60 * kSecond;  // for a registered client to connect
+  // A shard leaves in at most this many parts, rounded up; all shards of a chunk then in at most kPartsMax.
+  static constexpr std::uint32_t kPartsOfOne = 32;
 
   // engine.cc
   Token expect(const Completion& completion);
@@ -172,17 +184,34 @@ class Engine final : public Events {
   void on_send(Link& link, const Send& send, const Incoming& incoming);
   void on_close_stream(Client& client, const CloseStream& close);
   Status check_send(const Client& client, const Send& send, const Incoming& incoming);
-  [[nodiscard]] Status check_known(const Destinations& destinations) const;
-  Outgoing& make_outgoing(Client& client, RequestId request, const Destinations& destinations,
-                          std::uint64_t timeout_ns);
-  bool bring_in(Outgoing& outgoing, const std::byte* inline_data);
-  void captured(Outgoing& outgoing);
-  void settle(Delivery& delivery, const Error& result);
-  void finish_if_over(Outgoing& outgoing);
-  void answer_outgoing(Outgoing& outgoing, const Error* error);
-  void drop_outgoing(Outgoing& outgoing);
-  void abandon(Outgoing& outgoing, const Error& why);
+  Status check_source(const Client& client, const Send& send, const Incoming& incoming);
+  [[nodiscard]] Status check_known(const Client& client, const Destinations& destinations) const;
+  [[nodiscard]] Status check_joins(const Outgoing& outgoing, const Client& client, const Send& send) const;
+  Outgoing& make_outgoing(const Destinations& destinations);
+  Shard& add_shard(Outgoing& outgoing, Client& client, RequestId request, std::uint64_t timeout_ns);
+  bool take_room(Outgoing& outgoing);
+  void start_shard(Shard& shard, const std::byte* inline_data);
+  void connect_early(Outgoing& outgoing);
+  void shard_moved(Shard& shard, const Status& status);
+  void shard_in(Shard& shard);
   void pump_send_room();
+
+  // engine_outgoing.cc: from the outbox to the destinations, ends and answers
+  void issue(Outgoing& outgoing, Shard& shard);
+  void choose_parts(Outgoing& outgoing);
+  void deliver(Destination& destination, Delivery::Kind kind, Slice part);
+  void settle(Delivery& delivery, const Error& result);
+  void note_failure(Destination& destination, Errc code, const Text& text);
+  void check_destination(Destination& destination);
+  void finish_if_over(Outgoing& outgoing);
+  void answer_shard(Shard& shard, const Error* error);
+  void drop_outgoing(Outgoing& outgoing);
+  void leave_lines(Outgoing& outgoing);
+  void abandon(Outgoing& outgoing, const Shard* cause, const Error& why, const Error& others);
+  void give_up(Destination& destination, const Error& why);
+  void end_shard(Shard& shard, const Error& why);
+  void member_lost(Shard& shard);
+  [[nodiscard]] Error why_late(const Shard& shard) const;
 
   // engine_peers.cc: transfers to peers
   Peer& peer_of(Rank rank);
@@ -200,6 +229,7 @@ class Engine final : public Events {
   void new_instance(Peer& peer, InstanceId instance);
   enum class Loss { kReplaced, kProven, kSilent };  // by a new instance; its process ended; not heard of
   void lose_peer(Peer& peer, const Error& why, Loss loss);
+  void fail_begun(Peer& peer, const Error& why);
   void drop_unlinks(Peer& peer);
   void quarantine_lent(Peer& peer);
 
@@ -220,17 +250,31 @@ class Engine final : public Events {
   void ack(Peer& peer, LinkId link, Sequence sequence, const Error& result);
   void refuse(Peer& peer, LinkId link, Sequence sequence);
   void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
-  void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link, Sequence sequence);
+  void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source);
   [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
-  void turn_away(ChunkEntry& entry);
-  void back_to_absent(ChunkEntry& entry);
-  bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
-  std::uint64_t spare_for(const ChunkEntry& entry);
   void on_chunk_ref(Link& link, const ChunkRef& ref);
   Slot* foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner);
-  void chunk_ready(ChunkEntry& entry);
-  void settle_arrival(ChunkEntry& entry, const Error& result);
-  void chunk_failed(ChunkEntry& entry);
+  void make_ready(ChunkEntry& entry, LinkId link, Sequence sequence);
+
+  // engine_arrival.cc: bytes on their way in
+  ChunkEntry* find_begun(const Peer& peer, const DataId& id, const Hash128& hash, ChunkIndex chunk);
+  [[nodiscard]] Status check_part(const ChunkEntry& entry, const Chunk& chunk) const;
+  void on_further_part(ChunkEntry& entry, Link& link, const Chunk& chunk, const Incoming& incoming);
+  Arrival& add_arrival(ChunkEntry& entry, LinkId link, const Chunk& chunk, const Incoming& incoming);
+  void remove_arrival(Arrival& arrival);
+  void turn_away(Arrival& arrival);
+  void back_to_absent(ChunkEntry& entry);
+  void reset_entry(ChunkEntry& entry);
+  bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
+  std::uint64_t spare_for(const ChunkEntry& entry);
+  void take_all_in(ChunkEntry& entry, const std::byte* inline_data);
+  void take_in(Arrival& arrival, const std::byte* inline_data);
+  void landed(Arrival& arrival);
+  void settle_arrival(ChunkEntry& entry, LinkId link, Sequence sequence, const Error& result);
+  void arrival_failed(Arrival& arrival);
+  void drop_if_void(ChunkEntry& entry);
+  void drop_parts(ChunkEntry& entry);
+  void on_retract(Link& link, const Retract& retract);
   void drop_parked_on(LinkId link);
   void drop_parked_from(const Peer& peer);
   template <class Match>
@@ -240,7 +284,7 @@ class Engine final : public Events {
   void resume_refused();
 
   // engine_datum.cc: a datum as a whole
-  Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta);
+  Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta, const Hash128& hash, bool in_parts);
   Status agree(Datum& datum, const Peer& peer, bool stream);
   Status close_datum(const Peer& peer, const StreamEnd& end);
   void on_stream_end(Link& link, const StreamEnd& end);
@@ -257,6 +301,8 @@ class Engine final : public Events {
   Transport& transport_;
   Directory& directory_;
   Host& host_;
+  Device* const device_;
+  const std::shared_ptr<const Ranks> alone_;  // the group of a client that has none
   TimerHeap timers_;
   Memory memory_;
   ChunkStore store_;

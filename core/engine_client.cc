@@ -1,5 +1,7 @@
 // Clients: registration, their messages, allocations, views they give up, and what becomes of a client's
 // things when it goes. Sending is in engine_send.cc, receiving in engine_recv.cc.
+#include <algorithm>
+
 #include "core/engine.h"
 #include "core/engine_text.h"
 
@@ -9,6 +11,15 @@ Status Engine::register_client(const ClientRegistration& registration) {
   if (registration.instance == 0) return fail(Errc::kInvalidArgument, "client instance: 0");
   if (draining_)
     return fail(Errc::kUnavailable, "this sidecar is draining, register with another", options_.rank);
+  std::shared_ptr<const Ranks> group =
+      registration.group.empty() ? alone_ : std::make_shared<const Ranks>(registration.group);
+  const Rank member = registration.rank == kNoRank ? options_.rank : registration.rank;
+  const auto place = std::ranges::lower_bound(*group, member);
+  if (group->size() > kDestinationsMax || !std::ranges::is_sorted(*group) ||
+      group->front() != options_.rank || place == group->end() || *place != member) {
+    return fail(Errc::kInvalidArgument,
+                "group: not sorted, not led by this rank, or without the client's own", member);
+  }
   Client* client = clients_.find(registration.instance);
   if (client == nullptr) {
     client = clients_.make();
@@ -16,6 +27,8 @@ Status Engine::register_client(const ClientRegistration& registration) {
   }
   client->send_unit_bytes = registration.send_unit_bytes;
   client->receive_unit_bytes = registration.receive_unit_bytes;
+  client->group = std::move(group);
+  client->shard = static_cast<std::uint16_t>(place - client->group->begin());
   client->registered = host_.now();
   return {};
 }
@@ -176,11 +189,8 @@ void Engine::on_cancel(Client& client, const Cancel& cancel) {
     tidy(datum);
     return;
   }
-  for (Outgoing* sending = client.sends.front(); sending != nullptr;
-       sending = Client::SendList::next(sending)) {
-    if (sending->request != cancel.target) continue;
-    abandon(*sending, cancelled);
-    return;
+  for (Shard* sending = client.sends.front(); sending != nullptr; sending = Client::SendList::next(sending)) {
+    if (sending->request == cancel.target) return end_shard(*sending, cancelled);
   }
   for (Allocation* waits = client.allocations.front(); waits != nullptr;
        waits = Client::AllocationList::next(waits)) {
@@ -204,11 +214,10 @@ void Engine::client_gone(Client& client, bool proven) {
     drop_waiter(*waiter);
     tidy(datum);
   }
-  while (Outgoing* sending = client.sends.front()) {
-    client.sends.remove(sending);
+  while (Shard* sending = client.sends.pop_front()) {
     sending->client = nullptr;
-    if (sending->state == OutgoingState::kParked && sending->source == Source::kPayload)
-      drop_outgoing(*sending);
+    const bool with_us = sending->source == Source::kInline;  // its bytes are
+    if (sending->state == ShardState::kWaiting && !with_us) member_lost(*sending);
   }
   for (Allocation* waits = client.allocations.front(); waits != nullptr;) {
     Allocation* const next = Client::AllocationList::next(waits);

@@ -6,8 +6,8 @@
 namespace sidecar {
 
 // The entry for a chunk that may come in; null: dropped, to be acknowledged; an error: to be answered.
-Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta) {
-  const Hash128 hash = store_.hash(meta.id);
+Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta, const Hash128& hash,
+                                  bool in_parts) {
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
     if (stone->lost) return fail(Errc::kPeerLost, "this id belongs to a datum whose producer was lost");
     if (stone->all_arrived)
@@ -33,6 +33,11 @@ Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta) {
   }
   if (!meta.stream && !datum->count_known) count_known(*datum, meta.num_chunks);
   if (datum->done.contains(meta.chunk)) {
+    if (in_parts) {  // dropped as they come, and acknowledged to the last
+      ChunkEntry* const dropped = store_.make(*datum, meta.chunk);
+      dropped->done = true;
+      return dropped;
+    }
     datum->arrived.add(meta.chunk);
     update_awaited(*datum);
     return nullptr;
@@ -149,6 +154,9 @@ void Engine::lose_datum(Datum& datum) {
     if (entry->state == ChunkState::kAbsent) {
       end_waiters(*entry, Error{Errc::kPeerLost, datum.producer, "recv: the producer was lost", 0, 0});
       store_.erase(entry);
+    } else if (entry->state == ChunkState::kReceiving && entry->moving == 0) {  // in part, and never whole
+      drop_parts(*entry);
+      reset_entry(*entry);
     }
     entry = next;
   }

@@ -87,7 +87,8 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
   peer.refused_by_it = 0;
   for (Delivery* d = peer.unsettled.front(); d != nullptr;) {
     Delivery* const next = Peer::UnsettledList::next(d);
-    const bool given_up = d->outgoing != nullptr && d->outgoing->abandoned && !d->as_reference;
+    const bool given_up = d->destination != nullptr && d->destination->result != Errc::kOk &&
+                          d->kind != Delivery::Kind::kRetract && !d->as_reference;
     d->state = DeliveryState::kQueued;
     if (given_up)
       settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});

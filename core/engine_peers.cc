@@ -17,7 +17,7 @@ void Engine::enqueue(Delivery& delivery) {
   outbox_.index(peer.rank, &delivery);
   peer.unsettled.push_back(&delivery);
   peer.queue.push_back(&delivery);
-  if (delivery.is_unlink) ++peer.unlinks;
+  if (delivery.kind == Delivery::Kind::kUnlink) ++peer.unlinks;
   if (peer.state == LinkState::kUp)
     pump(peer);
   else if (wants_link(peer))
@@ -39,30 +39,41 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
   if (delivery.was_sent) ++counters_.resends;
   delivery.was_sent = true;
   const Transfer transfer{delivery.sequence, peer.unsettled.front()->sequence};
-  if (delivery.is_unlink) {
+  if (delivery.kind == Delivery::Kind::kUnlink) {
     scratch_.emplace<Unlink>(Unlink{transfer, delivery.chunk_ref});
     send_plain(peer.out, scratch_);
     return;
   }
-  const ChunkMeta& meta = delivery.outgoing->meta;
-  if (delivery.outgoing->end_of_stream) {
+  const ChunkMeta& meta = delivery.destination->outgoing->meta;
+  delivery.destination->sent = true;
+  if (delivery.kind == Delivery::Kind::kStreamEnd) {
     scratch_.emplace<StreamEnd>(StreamEnd{transfer, meta.id, meta.num_chunks});
     send_plain(peer.out, scratch_);
     return;
   }
-  if (peer.mapped && meta.bytes > kInlineBytesMax) {
+  if (delivery.kind == Delivery::Kind::kRetract) {
+    scratch_.emplace<Retract>(Retract{transfer, meta.id, meta.chunk});
+    send_plain(peer.out, scratch_);
+    return;
+  }
+  const Slice part = delivery.part;
+  const bool whole = part.bytes == meta.bytes;
+  if (peer.mapped && whole && meta.bytes > kInlineBytesMax) {
     delivery.as_reference = true;
     peer.bytes_mapped += meta.bytes;
     scratch_.emplace<ChunkRef>(ChunkRef{transfer, meta, options_.instance, delivery.slot->offset});
     send_plain(peer.out, scratch_);
     return;
   }
-  peer.bytes_sent += meta.bytes;
-  counters_.bytes_sent += meta.bytes;
+  peer.bytes_sent += part.bytes;
+  counters_.bytes_sent += part.bytes;
   Chunk& chunk = renew<Chunk>(scratch_);
   chunk.transfer = transfer;
   chunk.meta = meta;
-  if (meta.bytes <= kInlineBytesMax) {
+  if (!whole) {
+    chunk.part_begin = part.begin;
+    chunk.part_bytes = part.bytes;
+  } else if (meta.bytes <= kInlineBytesMax) {
     chunk.is_inline = true;
     chunk.inline_bytes = static_cast<std::uint32_t>(meta.bytes);
     if (meta.bytes > 0) std::copy_n(delivery.slot->data, meta.bytes, chunk.inline_data.data());
@@ -70,11 +81,11 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
     return;
   }
   // Eager while credit lasts; after that the bytes stay here until the peer fetches them.
-  const bool credit = peer.eager_sent - peer.eager_consumed + meta.bytes <= kEagerWindowBytes;
-  const bool eager = meta.bytes <= options_.eager_max && credit;
-  if (eager) peer.eager_sent += meta.bytes;
+  const bool credit = peer.eager_sent - peer.eager_consumed + part.bytes <= kEagerWindowBytes;
+  const bool eager = part.bytes <= options_.eager_max && credit;
+  if (eager) peer.eager_sent += part.bytes;
   const Token token = expect({.what = What::kFlight, .slot = memory_.retain(delivery.slot)});
-  transport_.send(peer.out, scratch_, {delivery.slot->data, meta.bytes}, !eager, token);
+  transport_.send(peer.out, scratch_, {delivery.slot->data + part.begin, part.bytes}, !eager, token);
 }
 
 void Engine::on_ack(Peer& peer, const Ack& ack) {
@@ -85,11 +96,8 @@ void Engine::on_ack(Peer& peer, const Ack& ack) {
   if (ack.code == Errc::kOk) {
     delivered(*delivery);
   } else {
-    if (delivery->outgoing != nullptr && delivery->outgoing->failed_code == Errc::kOk) {
-      delivery->outgoing->failed_text = ack.text;
-      delivery->outgoing->failed_code = ack.code;
-      delivery->outgoing->failed_rank = peer.rank;
-    }
+    const bool counts = delivery->destination != nullptr && delivery->kind != Delivery::Kind::kRetract;
+    if (counts) note_failure(*delivery->destination, ack.code, ack.text);
     settle(*delivery, Error{ack.code, peer.rank, "", 0, 0});
   }
   pump(peer);
@@ -105,7 +113,9 @@ void Engine::delivered(Delivery& delivery) {
 void Engine::on_refuse(Peer& peer, const Refuse& refuse) {
   Delivery* const delivery = outbox_.find(&peer, peer.rank, refuse.sequence);
   if (delivery == nullptr || delivery->state != DeliveryState::kSent) return;
-  if (delivery->outgoing != nullptr && delivery->outgoing->abandoned) {
+  const Destination* const destination = delivery->destination;
+  if (destination != nullptr && destination->result != Errc::kOk &&
+      delivery->kind != Delivery::Kind::kRetract) {
     settle(*delivery, Error{Errc::kCancelled, peer.rank, "", 0, 0});
     return;
   }
@@ -140,7 +150,7 @@ void Engine::unlink(Slot* slot) {
   if (owner.window_of == slot->arena) {
     Delivery* const delivery = outbox_.make_delivery();
     delivery->peer = &owner;
-    delivery->is_unlink = true;
+    delivery->kind = Delivery::Kind::kUnlink;
     delivery->chunk_ref = slot->chunk_ref;
     enqueue(*delivery);
   }
@@ -176,7 +186,7 @@ void Engine::end_lent(Delivery& delivery) {
   LentList::of(&delivery)->remove(&delivery);  // the peer's, or a quarantine's
   outbox_.unindex(delivery.peer->rank, &delivery);
   release(std::exchange(delivery.slot, nullptr));
-  if (delivery.outgoing == nullptr) outbox_.erase(&delivery);
+  outbox_.erase(&delivery);
 }
 
 // --- loss
@@ -207,13 +217,17 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {
     // Settling one may end its whole send, but never another delivery to the same peer.
     Delivery* const next = Peer::UnsettledList::next(delivery);
-    if (!delivery->is_unlink && (loss != Loss::kReplaced || delivery->was_sent)) {
+    // Of what went to the old process in part, the new one gets nothing.
+    const bool sent = delivery->destination != nullptr && delivery->destination->sent;
+    if (delivery->kind != Delivery::Kind::kUnlink && (loss != Loss::kReplaced || sent)) {
+      delivery->destination->retracted = true;
       // The dead process may have been told of our slot; its clients may be looking at it.
       if (delivery->as_reference) peer.lent.push_back(delivery);
       settle(*delivery, why);
     }
     delivery = next;
   }
+  fail_begun(peer, why);
   if (loss != Loss::kSilent) drop_unlinks(peer);
   quarantine_lent(peer);
   if (std::exchange(peer.owed_resume, false)) --owed_resumes_;
@@ -231,13 +245,24 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   drop_lost_arenas();
 }
 
+// What went to the lost process in part, and is under way no more since the next part is not here yet.
+void Engine::fail_begun(Peer& peer, const Error& why) {
+  outbox_.for_each_destination([&](Destination& destination) {
+    if (destination.peer != &peer || destination.over || !destination.sent || !destination.open.empty())
+      return;
+    destination.retracted = true;
+    note_failure(destination, why.code, error_text(why));
+    check_destination(destination);
+  });
+}
+
 // The process whose slots we gave back is no more. One that was only silent is told when it comes back: it
 // may not have noticed anything.
 void Engine::drop_unlinks(Peer& peer) {
   peer.window_of = 0;
   for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {
     Delivery* const next = Peer::UnsettledList::next(delivery);
-    if (delivery->is_unlink) settle(*delivery, kNoError);
+    if (delivery->kind == Delivery::Kind::kUnlink) settle(*delivery, kNoError);
     delivery = next;
   }
 }

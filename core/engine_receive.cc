@@ -34,6 +34,7 @@ void Engine::on_peer_message(Link& link, const Message& message, const Incoming&
     if (const auto* unlink = std::get_if<Unlink>(&message)) return on_unlink(link, *unlink);
     if (const auto* end = std::get_if<StreamEnd>(&message)) return on_stream_end(link, *end);
     if (const auto* withdraw = std::get_if<Withdraw>(&message)) return on_withdraw(link, *withdraw);
+    if (const auto* retract = std::get_if<Retract>(&message)) return on_retract(link, *retract);
   } else {
     if (const auto* ack = std::get_if<Ack>(&message)) return on_ack(peer, *ack);
     if (const auto* refuse = std::get_if<Refuse>(&message)) return on_refuse(peer, *refuse);
@@ -92,42 +93,45 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
   const Sequence sequence = chunk.transfer.sequence;
   if (!is_new(link, chunk.transfer)) return discard(id, incoming);
   const ChunkMeta& meta = chunk.meta;
-  const std::uint64_t unit = receive_unit(meta);
+  const Hash128 hash = store_.hash(meta.id);
+  if (ChunkEntry* begun = find_begun(peer, meta.id, hash, meta.chunk))
+    return on_further_part(*begun, link, chunk, incoming);
+  const bool in_parts = chunk.part_bytes > 0 && chunk.part_bytes < meta.bytes;
   Result<ChunkEntry*> admitted =
-      memory_.receive_can_fit(meta.bytes, unit)
-          ? admit(peer, meta)
+      memory_.receive_can_fit(meta.bytes, receive_unit(meta))
+          ? admit(peer, meta, hash, in_parts)
           : fail(Errc::kNoSpace, "larger than the destination's receive region can ever hold", peer.rank,
                  meta.bytes, memory_.receive_limit());
   if (!admitted || *admitted == nullptr) {
     discard(id, incoming);
     ack(peer, id, sequence, admitted ? kNoError : admitted.error());
-    if (Datum* const datum = store_.find(meta.id, store_.hash(meta.id))) tidy(datum);
+    if (Datum* const datum = store_.find(meta.id, hash)) tidy(datum);
     return;
   }
   ChunkEntry& entry = **admitted;
-  describe(entry, meta, peer, id, sequence);
-  if (meta.bytes == 0) {
-    discard(id, incoming);
-    return chunk_ready(entry);
+  describe(entry, meta, peer);
+  entry.in_parts = in_parts;
+  Arrival& arrival = add_arrival(entry, id, chunk, incoming);
+  if (meta.bytes == 0 || entry.done) {
+    entry.state = ChunkState::kReceiving;
+    return take_in(arrival, nullptr);
   }
-  entry.incoming = incoming;
   const std::byte* const inline_data = incoming.present() ? nullptr : chunk.inline_data.data();
   const bool wanted = !entry.waiters.empty();
   const bool first_in_line = store_.parked_wanted().empty() && (wanted || store_.parked().empty());
   if (first_in_line && start_receive(entry, inline_data)) return;
-  if (!wanted && store_.parked_count() >= options_.parked_max) return turn_away(entry);
+  if (!wanted && store_.parked_count() >= options_.parked_max) return turn_away(arrival);
   ++counters_.parked;
   if (inline_data != nullptr) {
-    entry.inline_copy = std::make_unique_for_overwrite<std::byte[]>(meta.bytes);
-    std::memcpy(entry.inline_copy.get(), inline_data, meta.bytes);
+    arrival.inline_copy = std::make_unique_for_overwrite<std::byte[]>(meta.bytes);
+    std::memcpy(arrival.inline_copy.get(), inline_data, meta.bytes);
   }
   entry.state = ChunkState::kParked;
   note_size(*entry.datum, meta.bytes);
   (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
 }
 
-void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, LinkId link,
-                      Sequence sequence) {
+void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source) {
   entry.kind = meta.kind;
   entry.dtype = meta.dtype;
   entry.codec = meta.codec;
@@ -136,8 +140,6 @@ void Engine::describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source, Li
   entry.shape = meta.shape;
   entry.source = &source;
   entry.source_instance = source.instance;
-  entry.link = link;
-  entry.sequence = sequence;
 }
 
 std::uint64_t Engine::receive_unit(const ChunkMeta& meta) const {
@@ -146,47 +148,6 @@ std::uint64_t Engine::receive_unit(const ChunkMeta& meta) const {
     if (c->receive_unit_bytes != 0 && !c->gone) return c->receive_unit_bytes;
   }
   return meta.unit_bytes;
-}
-
-// No room, not even to park: the sender keeps it until we say that there is.
-void Engine::turn_away(ChunkEntry& entry) {
-  discard(entry.link, std::exchange(entry.incoming, {}));
-  refuse(*entry.source, entry.link, entry.sequence);
-  back_to_absent(entry);
-}
-
-// The entry as if nothing of it had come: gone, unless somebody waits for it.
-void Engine::back_to_absent(ChunkEntry& entry) {
-  Datum* const datum = entry.datum;
-  entry.state = ChunkState::kAbsent;
-  entry.inline_copy.reset();
-  if (entry.waiters.empty()) store_.erase(&entry);
-  tidy(datum);
-}
-
-// Takes a slot and starts to fill it; inline bytes are there at once. False: no room now.
-bool Engine::start_receive(ChunkEntry& entry, const std::byte* inline_data) {
-  ChunkMeta like;
-  like.kind = entry.kind;
-  like.unit_bytes = entry.unit_bytes;
-  const std::uint64_t unit = receive_unit(like);
-  entry.slot = entry.waiters.empty() ? memory_.take_unwanted(entry.bytes, unit, spare_for(entry))
-                                     : memory_.take_wanted(entry.bytes, unit);
-  if (entry.slot == nullptr) return false;
-  note_size(*entry.datum, entry.bytes);
-  counters_.bytes_received += entry.bytes;
-  if (inline_data != nullptr) {
-    std::memcpy(entry.slot->data, inline_data, entry.bytes);
-    entry.inline_copy.reset();
-    chunk_ready(entry);
-    return true;
-  }
-  entry.state = ChunkState::kReceiving;
-  const Incoming incoming = std::exchange(entry.incoming, {});
-  consume(entry.link, incoming);
-  transport_.receive(incoming, {entry.slot->data, entry.bytes},
-                     expect({.what = What::kChunkReceived, .entry = &entry}));
-  return true;
 }
 
 void Engine::on_chunk_ref(Link& link, const ChunkRef& ref) {
@@ -201,35 +162,21 @@ void Engine::on_chunk_ref(Link& link, const ChunkRef& ref) {
         Error{Errc::kProtocol, kNoRank, "ChunkRef: not inside an arena that is mapped here", 0, 0});
     return protocol_error(link, "ChunkRef: not inside the sender's arena");
   }
-  const Result<ChunkEntry*> admitted = admit(peer, ref.meta);
+  const Hash128 hash = store_.hash(ref.meta.id);
+  const Result<ChunkEntry*> admitted = admit(peer, ref.meta, hash, false);
   if (!admitted || *admitted == nullptr) {
     // An acknowledged reference is lent to us: give back what we drop. An error answer lends nothing.
     if (admitted) unlink(foreign_slot(*arena, ref, peer));
     ack(peer, link.id, sequence, admitted ? kNoError : admitted.error());
-    if (Datum* const datum = store_.find(ref.meta.id, store_.hash(ref.meta.id))) tidy(datum);
+    if (Datum* const datum = store_.find(ref.meta.id, hash)) tidy(datum);
     return;
   }
   ChunkEntry& entry = **admitted;
-  describe(entry, ref.meta, peer, link.id, sequence);
+  describe(entry, ref.meta, peer);
   entry.slot = foreign_slot(*arena, ref, peer);
   ++counters_.chunks_mapped;
   counters_.bytes_mapped += ref.meta.bytes;
-  chunk_ready(entry);
-}
-
-// The room that a chunk nobody waits for must leave, so that whoever waits for another of its datum is never
-// blocked by it (rule 10): that of the largest in any datum of which more is to come. None once it is the
-// last to come of its own, nor for the first missing chunk in an empty region, which most will want next.
-std::uint64_t Engine::spare_for(const ChunkEntry& entry) {
-  const Datum& datum = *entry.datum;
-  if (memory_.receive_empty() && datum.arrived.first_gap() == entry.chunk) return 0;
-  SizeTally& sizes = store_.awaited_sizes();
-  const bool last = datum.count_known && datum.arrived.count() + 1 >= datum.num_chunks;
-  if (!last || !datum.awaited) return std::max(sizes.largest(), entry.bytes);
-  sizes.remove(datum.largest);
-  const std::uint64_t others = sizes.largest();
-  sizes.add(datum.largest);
-  return others;
+  make_ready(entry, link.id, sequence);
 }
 
 Slot* Engine::foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer& owner) {
@@ -238,8 +185,8 @@ Slot* Engine::foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer&
                               ref.transfer.sequence);
 }
 
-// Its bytes are here (or it has none): it exists from now on.
-void Engine::chunk_ready(ChunkEntry& entry) {
+// Its bytes are here (or it has none): it exists from now on. `link` and `sequence`: of what came last.
+void Engine::make_ready(ChunkEntry& entry, LinkId link, Sequence sequence) {
   Datum& datum = *entry.datum;
   entry.state = ChunkState::kReady;
   ++counters_.chunks_received;
@@ -249,125 +196,15 @@ void Engine::chunk_ready(ChunkEntry& entry) {
     answer_chunk(*waiter->client, waiter->request, entry, waiter->by_value);
     remove_waiter(*waiter);
   }
-  settle_arrival(entry, kNoError);
+  settle_arrival(entry, link, sequence, kNoError);
+  while (Arrival* arrival = entry.arrivals.front()) remove_arrival(*arrival);
+  entry.source = nullptr;
   update_awaited(datum);
   if (!store_.parked().empty()) receive_room_changed_ = true;  // one of them may be the last to come now
   if (entry.done) {
     free_entry(entry, nullptr);
     tidy(&datum);
   }
-}
-
-// Tells the sender. It may be another process by now, which knows nothing of this sequence.
-void Engine::settle_arrival(ChunkEntry& entry, const Error& result) {
-  Peer& peer = *std::exchange(entry.source, nullptr);
-  if (peer.window_of != entry.source_instance) return;
-  ack(peer, entry.link, entry.sequence, result);
-  // The sender may have a newer link, where it has sent this again and was told nothing yet.
-  const bool only_link = peer.links_in == (find_link(entry.link) != nullptr ? 1u : 0u);
-  if (only_link) return;
-  for (const Link& link : links_) {
-    if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == entry.link) continue;
-    ack(peer, link.id, entry.sequence, result);
-  }
-}
-
-// The bytes did not come: its link broke. The sender sends again, and if it has done so already, is asked to.
-void Engine::chunk_failed(ChunkEntry& entry) {
-  release(std::exchange(entry.slot, nullptr));
-  Peer& peer = *entry.source;
-  Datum* const datum = entry.datum;
-  if (peer.window_of == entry.source_instance) {
-    peer.window.forget(entry.sequence);
-    for (Link& link : links_) {
-      if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == entry.link) continue;
-      refuse(peer, link.id, entry.sequence);
-      receive_room_changed_ = true;
-    }
-  }
-  entry.source = nullptr;
-  if (datum->lost) {
-    end_waiters(entry, Error{Errc::kPeerLost, datum->producer, "recv: the producer was lost", 0, 0});
-  }
-  if (entry.done) {
-    // Marked done and never to come from this copy: a later copy is dropped.
-    datum->dropped_early = true;
-    entry.done = false;
-  }
-  back_to_absent(entry);
-}
-
-template <class Match>
-void Engine::drop_parked(Match&& match) {
-  for (auto* list : {&store_.parked(), &store_.parked_wanted()}) {
-    for (ChunkEntry* entry = list->front(); entry != nullptr;) {
-      ChunkEntry* const next = ChunkStore::ParkedList::next(entry);
-      if (match(*entry)) {
-        list->remove(entry);
-        discard(entry->link, std::exchange(entry->incoming, {}));
-        chunk_failed(*entry);
-        receive_room_changed_ = true;
-      }
-      entry = next;
-    }
-  }
-}
-
-// Parked arrivals of a link that broke (their bytes cannot be fetched any more), or of a peer that is lost.
-void Engine::drop_parked_on(LinkId link) {
-  drop_parked([&](const ChunkEntry& entry) { return entry.link == link; });
-}
-
-void Engine::drop_parked_from(const Peer& peer) {
-  drop_parked([&](const ChunkEntry& entry) { return entry.source == &peer; });
-}
-
-void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
-  Peer& peer = *link.peer;
-  for (auto* list : {&store_.parked(), &store_.parked_wanted()}) {
-    for (ChunkEntry* entry = list->front(); entry != nullptr; entry = ChunkStore::ParkedList::next(entry)) {
-      if (entry->source != &peer || entry->sequence != withdraw.sequence) continue;
-      list->remove(entry);
-      discard(entry->link, std::exchange(entry->incoming, {}));
-      ack(peer, link.id, withdraw.sequence,
-          Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
-      entry->source = nullptr;
-      back_to_absent(*entry);
-      receive_room_changed_ = true;
-      return;
-    }
-  }
-  // It overtook its chunk, whose payload travels beside it: that will be dropped when it comes.
-  if (peer.window.seen(withdraw.sequence) == DedupWindow::Seen::kNew) {
-    ack(peer, link.id, withdraw.sequence, Error{Errc::kCancelled, kNoRank, "withdrawn by the sender", 0, 0});
-  }
-}
-
-// --- room
-// ------------------------------------------------------------------------------------------------------------------------
-
-void Engine::pump_receive_room() {
-  receive_room_changed_ = false;
-  for (auto* list : {&store_.parked_wanted(), &store_.parked()}) {
-    while (ChunkEntry* entry = list->front()) {
-      list->remove(entry);
-      if (start_receive(*entry, entry->inline_copy.get())) continue;
-      list->push_front(entry);
-      break;
-    }
-    if (!list->empty()) break;  // what is wanted goes first
-  }
-  if (store_.parked_count() * 2 <= options_.parked_max) resume_refused();
-}
-
-// On each of a peer's links: the other side may have given up the older ones without our knowing yet.
-void Engine::resume_refused() {
-  if (owed_resumes_ == 0) return;
-  owed_resumes_ = 0;
-  for (Link& link : links_) {
-    if (link.kind == Link::Kind::kPeerIn && link.peer->owed_resume) report_credit(link, true);
-  }
-  for (const auto& peer : peers_.all()) peer->owed_resume = false;
 }
 
 }  // namespace sidecar

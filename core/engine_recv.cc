@@ -147,7 +147,7 @@ void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
     // Somebody waits for it now: it goes first, and may use the reserve.
     store_.parked().remove(entry);
     receive_room_changed_ = true;  // who stood behind it may fit
-    if (!store_.parked_wanted().empty() || !start_receive(*entry, entry->inline_copy.get()))
+    if (!store_.parked_wanted().empty() || !start_receive(*entry, nullptr))
       store_.parked_wanted().push_back(entry);
   } else if (entry->state == ChunkState::kAbsent) {
     // It may be among those we refused for lack of room: as a wanted one it would be let in now.
@@ -211,7 +211,7 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
   if (datum->done.add(done.chunk)) {
     ++counters_.dones;
     hide_chunk(client, *datum, done.chunk);
-    tidy(datum);
+    if (Datum* const left = store_.find(done.id, hash)) tidy(left);
   } else {
     forfeit(client, hash, done.chunk);
   }
@@ -236,15 +236,12 @@ void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {
     case ChunkState::kParked: {
       store_.unpark(entry);
       receive_room_changed_ = true;  // who stood behind it may fit
-      discard(entry->link, std::exchange(entry->incoming, {}));
-      datum.arrived.add(chunk);
-      settle_arrival(*entry, kNoError);
-      store_.erase(entry);
-      update_awaited(datum);
-      return;
+      entry->done = true;
+      entry->state = ChunkState::kReceiving;
+      return take_all_in(*entry, nullptr);  // away
     }
     case ChunkState::kReceiving:
-      entry->done = true;  // freed when its bytes have come
+      entry->done = true;  // freed when all its bytes have come
       return;
     case ChunkState::kReady: free_entry(*entry, &client); return;
   }

@@ -1,5 +1,6 @@
-// From a client's send to the outbox: check, bring the bytes into the arena, hand one delivery per
-// destination to its peer, answer when all are over.
+// From a client's send to the outbox: check, find its group's other shards, bring the bytes into the arena.
+// engine_outgoing.cc hands them on.
+#include <algorithm>
 #include <cstring>
 
 #include "core/engine.h"
@@ -7,257 +8,272 @@
 
 namespace sidecar {
 
+// --- what may be sent
+// --------------------------------------------------------------------------------------------------------------
+
 Status Engine::check_send(const Client& client, const Send& send, const Incoming& incoming) {
   if (draining_) return fail(Errc::kUnavailable, "send: this sidecar is draining", options_.rank);
   if (const Status status = check_meta(send.meta); !status) return status;
-  if (const Status status = check_known(send.destinations); !status) return status;
-  switch (send.source) {
-    case Source::kInline:
-      if (send.inline_bytes != send.meta.bytes)
-        return fail(Errc::kInvalidArgument, "bytes: not as many as are inline");
-      break;
-    case Source::kPayload:
-      if (incoming.bytes != send.meta.bytes)
-        return fail(Errc::kInvalidArgument, "bytes: not as many as the payload");
-      break;
-    case Source::kSlot: {
-      const Allocation* const allocation = clients_.find_allocation(client, send.slot);
-      if (allocation == nullptr)
-        return fail(Errc::kInvalidArgument, "slot: not an allocation of this client");
-      if (allocation->bytes != send.meta.bytes) {
-        return fail(Errc::kInvalidArgument, "bytes: not as many as were allocated", kNoRank, send.meta.bytes,
-                    allocation->bytes);
-      }
-      return {};
-    }
-    case Source::kNothing:
-    case Source::kDevice: return fail(Errc::kUnavailable, "source: not yet");
-  }
-  if (!memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
+  if (const Status status = check_known(client, send.destinations); !status) return status;
+  if (const Status status = check_source(client, send, incoming); !status) return status;
+  const bool needs_room = send.source != Source::kSlot && send.source != Source::kNothing;
+  if (needs_room && !memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
     return fail(Errc::kNoSpace, "send: larger than the send region can ever hold (bytes asked, bytes there)",
                 kNoRank, send.meta.bytes, memory_.send_limit());
   }
   return {};
 }
 
-Status Engine::check_known(const Destinations& destinations) const {
+Status Engine::check_source(const Client& client, const Send& send, const Incoming& incoming) {
+  std::uint64_t bytes = send.meta.bytes;
+  if (send.shards > 0) {
+    if (send.shards != client.group->size() || send.shard != client.shard) {
+      return fail(Errc::kInvalidArgument, "shard: not this client's place in its group (shards, members)",
+                  kNoRank, send.shards, client.group->size());
+    }
+    const bool movable = send.source == Source::kPayload || send.source == Source::kDevice;
+    if (!movable || send.meta.kind != ChunkKind::kTensor || bytes == 0)
+      return fail(Errc::kInvalidArgument,
+                  "shard: only a tensor's bytes, from a payload or a GPU, are shared out");
+    bytes = shard_of(bytes, send.shard, send.shards).bytes;
+  }
+  switch (send.source) {
+    case Source::kInline:
+      if (send.inline_bytes != bytes) return fail(Errc::kInvalidArgument, "bytes: not as many as are inline");
+      return {};
+    case Source::kPayload:
+      if (incoming.bytes != bytes) return fail(Errc::kInvalidArgument, "bytes: not as many as the payload");
+      return {};
+    case Source::kSlot: {
+      const Allocation* const allocation = clients_.find_allocation(client, send.slot);
+      if (allocation == nullptr)
+        return fail(Errc::kInvalidArgument, "slot: not an allocation of this client");
+      if (allocation->bytes != bytes) {
+        return fail(Errc::kInvalidArgument, "bytes: not as many as were allocated", kNoRank, bytes,
+                    allocation->bytes);
+      }
+      return {};
+    }
+    case Source::kNothing:
+      if (client.shard == 0)
+        return fail(Errc::kInvalidArgument, "source: the first member of a group brings the bytes for all");
+      return {};
+    case Source::kDevice:
+      if (device_ == nullptr) return fail(Errc::kUnavailable, "send: this sidecar has no GPU", options_.rank);
+      return {};
+  }
+  return fail(Errc::kInvalidArgument, "source: unknown");
+}
+
+Status Engine::check_known(const Client& client, const Destinations& destinations) const {
   if (const Status status = check_destinations(destinations, options_.rank); !status) return status;
   for (std::size_t g = 0; g < destinations.groups; ++g) {
     for (const Rank rank : destinations.group(g)) {
       if (!directory_.knows(rank)) return fail(Errc::kInvalidArgument, "destinations: an unknown rank", rank);
+      if (std::ranges::binary_search(*client.group, rank))
+        return fail(Errc::kInvalidArgument, "destinations: a rank of the sender's own group", rank);
     }
   }
   return {};
 }
 
+// --- calls
+// --------------------------------------------------------------------------------------------------------------
+
 void Engine::on_send(Link& link, const Send& send, const Incoming& incoming) {
   Client& client = *link.client;
-  if (const Status status = check_send(client, send, incoming); !status) {
-    discard(link.id, incoming);
-    answer(client, send.request, status.error());
-    return;
+  Outgoing* outgoing = nullptr;
+  Status status = check_send(client, send, incoming);
+  const bool together = send.shards > 1;
+  const std::uint64_t key = together ? mix(store_.hash(send.meta.id).low, send.meta.chunk) : 0;
+  if (status && together) {
+    outgoing = outbox_.find_gathering(key, send.meta.id, send.meta.chunk, *client.group);
+    if (outgoing != nullptr) status = check_joins(*outgoing, client, send);
   }
+  if (!status) {
+    discard(link.id, incoming);
+    return answer(client, send.request, status.error());
+  }
+  if (send.source == Source::kNothing) return answer_ok(client, send.request);
   ++counters_.sends;
-  Outgoing& outgoing = make_outgoing(client, send.request, send.destinations, send.timeout_ns);
-  outgoing.meta = send.meta;
-  if (outgoing.meta.unit_bytes == 0) outgoing.meta.unit_bytes = client.send_unit_bytes;
-  outgoing.source = send.source;
-  outgoing.link = link.id;
-  outgoing.incoming = incoming;
+  if (outgoing == nullptr) {
+    outgoing = &make_outgoing(send.destinations);
+    outgoing->meta = send.meta;
+    if (outgoing->meta.unit_bytes == 0) outgoing->meta.unit_bytes = client.send_unit_bytes;
+    if (together) {
+      outgoing->group = client.group;
+      outgoing->missing = outgoing->not_in = send.shards;
+      outbox_.gather(outgoing, key);
+      connect_early(*outgoing);
+    }
+  }
+  Shard& shard = add_shard(*outgoing, client, send.request, send.timeout_ns);
+  shard.source = send.source;
+  shard.slice = together ? shard_of(send.meta.bytes, send.shard, send.shards) : Slice{0, send.meta.bytes};
+  shard.link = link.id;
+  shard.incoming = incoming;
+  if (send.source == Source::kDevice) shard.device = send.device;
   if (send.source == Source::kSlot) {
     Allocation* const allocation = clients_.find_allocation(client, send.slot);
-    outgoing.slot = memory_.retain(allocation->slot);
+    outgoing->slot = memory_.retain(allocation->slot);
     drop_allocation(*allocation);
-    captured(outgoing);
-    return;
+    return shard_in(shard);
   }
-  if (send.meta.bytes == 0) {
-    discard(link.id, std::exchange(outgoing.incoming, {}));
-    captured(outgoing);
-    return;
+  if (shard.slice.bytes == 0) {
+    discard(link.id, std::exchange(shard.incoming, {}));
+    return shard_in(shard);
   }
-  if (outbox_.line().empty() && bring_in(outgoing, send.inline_data.data())) return;
+  if (outgoing->slot != nullptr) return start_shard(shard, nullptr);
+  if (outgoing->in_line.linked()) return;  // with the others
+  if (outbox_.line().empty() && take_room(*outgoing)) return start_shard(shard, send.inline_data.data());
   if (outbox_.line().size() >= options_.waiting_sends_max) {
     const Error why{Errc::kUnavailable, kNoRank, "send: too many wait for room already; send less at once",
                     outbox_.line().size(), 0};
-    answer_outgoing(outgoing, &why);
-    return drop_outgoing(outgoing);
+    return abandon(*outgoing, nullptr, why, why);
   }
   ++counters_.parked;
   if (send.source == Source::kInline) {
-    outgoing.inline_copy = std::make_unique_for_overwrite<std::byte[]>(send.inline_bytes);
-    std::memcpy(outgoing.inline_copy.get(), send.inline_data.data(), send.inline_bytes);
+    shard.inline_copy = std::make_unique_for_overwrite<std::byte[]>(send.inline_bytes);
+    std::memcpy(shard.inline_copy.get(), send.inline_data.data(), send.inline_bytes);
   }
-  outbox_.line().push_back(&outgoing);
+  outbox_.line().push_back(outgoing);
+}
+
+// Another member brings its shard of what is being gathered.
+Status Engine::check_joins(const Outgoing& outgoing, const Client& client, const Send& send) const {
+  if (outgoing.came.test(client.shard))
+    return fail(Errc::kAlreadyExists, "send: this member's shard was sent before, others are waited for");
+  const ChunkMeta& meta = outgoing.meta;
+  const bool same_tensor =
+      meta.bytes == send.meta.bytes && meta.dtype == send.meta.dtype && meta.shape == send.meta.shape;
+  if (!same_tensor || meta.num_chunks != send.meta.num_chunks || meta.stream != send.meta.stream)
+    return fail(Errc::kInvalidArgument, "send: not the same chunk as the group's other members send");
+  std::size_t g = 0;
+  for (const Destination* d = outgoing.destinations.front(); d != nullptr;
+       d = Outgoing::DestinationList::next(d), ++g) {
+    if (g >= send.destinations.groups || send.destinations.leader(g) != d->peer->rank) break;
+  }
+  if (g != send.destinations.groups || g != outgoing.destinations.size())
+    return fail(Errc::kInvalidArgument, "destinations: not those of the group's other members");
+  return {};
 }
 
 void Engine::on_close_stream(Client& client, const CloseStream& close) {
-  Status status = check_known(close.destinations);
+  Status status = check_known(client, close.destinations);
   if (status && close.id.empty()) status = fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   if (status && draining_)
     status = fail(Errc::kUnavailable, "close_stream: this sidecar is draining", options_.rank);
   if (!status) return answer(client, close.request, status.error());
-  Outgoing& outgoing = make_outgoing(client, close.request, close.destinations, close.timeout_ns);
+  Outgoing& outgoing = make_outgoing(close.destinations);
   outgoing.end_of_stream = true;
   outgoing.meta.id = close.id;
   outgoing.meta.num_chunks = close.num_chunks;
-  captured(outgoing);
+  shard_in(add_shard(outgoing, client, close.request, close.timeout_ns));
 }
 
-Outgoing& Engine::make_outgoing(Client& client, RequestId request, const Destinations& destinations,
-                                std::uint64_t timeout_ns) {
+Outgoing& Engine::make_outgoing(const Destinations& destinations) {
   Outgoing* const outgoing = outbox_.make_outgoing();
-  outgoing->client = &client;
-  outgoing->request = request;
-  client.sends.push_back(outgoing);
+  outgoing->missing = outgoing->not_in = 1;
   for (std::size_t g = 0; g < destinations.groups; ++g) {
-    Delivery* const delivery = outbox_.make_delivery();
-    delivery->outgoing = outgoing;
-    delivery->peer = &peer_of(destinations.leader(g));
-    outgoing->deliveries.push_back(delivery);
+    Destination* const destination = outbox_.make_destination();
+    destination->outgoing = outgoing;
+    destination->peer = &peer_of(destinations.leader(g));
+    outgoing->destinations.push_back(destination);
     ++outgoing->open;
   }
-  set_timer(outgoing->timer, Timer::kOutgoing, outgoing, deadline(timeout_ns));
   return *outgoing;
 }
 
-// Takes slots and starts to fill them. False: no room now.
-bool Engine::bring_in(Outgoing& outgoing, const std::byte* inline_data) {
+Shard& Engine::add_shard(Outgoing& outgoing, Client& client, RequestId request, std::uint64_t timeout_ns) {
+  Shard* const shard = outbox_.make_shard();
+  shard->outgoing = &outgoing;
+  shard->client = &client;
+  shard->request = request;
+  shard->member = (*client.group)[client.shard];
+  outgoing.shards.push_back(shard);
+  outgoing.came.set(client.shard);
+  if (--outgoing.missing == 0 && outgoing.group != nullptr) outbox_.stop_gathering(&outgoing);
+  client.sends.push_back(shard);
+  set_timer(shard->timer, Timer::kShard, shard, deadline(timeout_ns));
+  return *shard;
+}
+
+// --- bytes come in
+// --------------------------------------------------------------------------------------------------------------
+
+// False: no room now.
+bool Engine::take_room(Outgoing& outgoing) {
   const bool object = outgoing.meta.kind == ChunkKind::kObject;
   outgoing.slot = memory_.take_send(outgoing.meta.bytes, object ? kSlotAlign : outgoing.meta.unit_bytes);
-  if (outgoing.slot == nullptr) return false;
-  counters_.bytes_captured += outgoing.meta.bytes;
-  if (outgoing.source == Source::kInline) {
-    std::memcpy(outgoing.slot->data, inline_data, outgoing.meta.bytes);
-    outgoing.inline_copy.reset();
-    captured(outgoing);
-    return true;
-  }
-  outgoing.state = OutgoingState::kReceiving;
-  const Incoming incoming = std::exchange(outgoing.incoming, {});
-  consume(outgoing.link, incoming);
-  transport_.receive(incoming, {outgoing.slot->data, outgoing.meta.bytes},
-                     expect({.what = What::kSendReceived, .outgoing = &outgoing}));
-  return true;
+  return outgoing.slot != nullptr;
 }
 
-// The source is no longer needed: tell the client and let every destination's delivery go.
-void Engine::captured(Outgoing& outgoing) {
-  outgoing.state = OutgoingState::kDelivering;
-  if (outgoing.source == Source::kPayload && !outgoing.end_of_stream && outgoing.client != nullptr) {
-    Reply& reply = renew<Reply>(scratch_);
-    reply.request = outgoing.request;
-    reply.stage = Stage::kCaptured;
-    send_plain(outgoing.client->link, scratch_);
+// Fills its slice of the slot, now or in a while.
+void Engine::start_shard(Shard& shard, const std::byte* inline_data) {
+  Outgoing& outgoing = *shard.outgoing;
+  counters_.bytes_captured += shard.slice.bytes;
+  const Bytes into{outgoing.slot->data + shard.slice.begin, shard.slice.bytes};
+  if (shard.source == Source::kInline) {
+    std::memcpy(into.data(), inline_data, into.size());
+    shard.inline_copy.reset();
+    return shard_in(shard);
   }
-  Slot* const slot = std::exchange(outgoing.slot, nullptr);
-  // Delivering may settle the last one and erase the outgoing: nothing of it is used after its last delivery
-  // is queued.
-  for (Delivery* delivery = outgoing.deliveries.front(); delivery != nullptr;) {
-    Delivery* const next = Outgoing::DeliveryList::next(delivery);
-    if (slot != nullptr) delivery->slot = memory_.retain(slot);
-    enqueue(*delivery);
-    delivery = next;
-  }
-  release(slot);
-}
-
-// --- ends
-// --------------------------------------------------------------------------------------------------------------------
-
-// One destination is over, well or badly. A lent delivery keeps its slot and its place in the index.
-void Engine::settle(Delivery& delivery, const Error& result) {
-  Peer& peer = *delivery.peer;
-  if (delivery.state == DeliveryState::kRefused) --peer.refused_by_it;
-  if (delivery.in_queue.linked()) peer.queue.remove(&delivery);
-  if (delivery.in_unsettled.linked()) {
-    peer.unsettled.remove(&delivery);
-    if (delivery.is_unlink) --peer.unlinks;
-    if (!delivery.in_lent.linked()) outbox_.unindex(peer.rank, &delivery);
-  }
-  delivery.state = DeliveryState::kOver;
-  delivery.result = result.code;
-  if (!delivery.in_lent.linked()) release(std::exchange(delivery.slot, nullptr));
-  Outgoing* const outgoing = delivery.outgoing;
-  if (outgoing == nullptr) {
-    if (!delivery.in_lent.linked()) outbox_.erase(&delivery);
+  shard.state = ShardState::kMoving;
+  ++outgoing.moving;
+  if (shard.source == Source::kDevice) {
+    connect_early(outgoing);
+    device_->copy(shard.device, into, expect({.what = What::kShardCopied, .shard = &shard}));
     return;
   }
-  if (result.code != Errc::kOk && outgoing->failed_code == Errc::kOk) {
-    outgoing->failed_code = result.code;
-    outgoing->failed_rank = peer.rank;
-    outgoing->failed_text = error_text(result);
-  }
-  --outgoing->open;
-  finish_if_over(*outgoing);
+  const Incoming incoming = std::exchange(shard.incoming, {});
+  consume(shard.link, incoming);
+  transport_.receive(incoming, into, expect({.what = What::kShardReceived, .shard = &shard}));
 }
 
-void Engine::finish_if_over(Outgoing& outgoing) {
-  if (outgoing.open > 0 || outgoing.state != OutgoingState::kDelivering) return;
-  if (outgoing.client != nullptr) answer_outgoing(outgoing, nullptr);
-  drop_outgoing(outgoing);
+// What is to leave part by part needs its links before the last part is here.
+void Engine::connect_early(Outgoing& outgoing) {
+  for (Destination* d = outgoing.destinations.front(); d != nullptr; d = Outgoing::DestinationList::next(d))
+    want_link(*d->peer);
 }
 
-// The final answer to the client, which is then told nothing more. `error`: something over and above what
-// destinations said; those that are not over count as failed with it.
-void Engine::answer_outgoing(Outgoing& outgoing, const Error* error) {
-  Reply& reply = renew<Reply>(scratch_);
-  reply.request = outgoing.request;
-  reply.code = error != nullptr ? error->code : outgoing.failed_code;
-  reply.rank = outgoing.failed_rank;
-  reply.text = error != nullptr ? error_text(*error) : outgoing.failed_text;
-  for (Delivery* d = outgoing.deliveries.front(); d != nullptr; d = Outgoing::DeliveryList::next(d)) {
-    const Errc code = d->state == DeliveryState::kOver ? d->result
-                      : error != nullptr               ? error->code
-                                                       : Errc::kOk;
-    if (code == Errc::kOk) continue;
-    if (reply.rank == kNoRank) reply.rank = d->peer->rank;
-    reply.failed_rank[reply.failures] = d->peer->rank;
-    reply.failed_code[reply.failures] = code;
-    ++reply.failures;
-  }
-  Client& client = *std::exchange(outgoing.client, nullptr);
-  client.sends.remove(&outgoing);
-  if (client.connected) send_plain(client.link, scratch_);
+// Nothing more is written into its slice.
+void Engine::shard_moved(Shard& shard, const Status& status) {
+  Outgoing& outgoing = *shard.outgoing;
+  --outgoing.moving;
+  if (outgoing.abandoned) return finish_if_over(outgoing);
+  if (status && shard.client != nullptr) return shard_in(shard);
+  shard.state = ShardState::kWaiting;  // it has brought nothing
+  if (!status) return abandon(outgoing, &shard, status.error(), status.error());
+  member_lost(shard);
 }
 
-// Forgets a send in any state but kReceiving. Deliveries that are lent stay with their peers.
-void Engine::drop_outgoing(Outgoing& outgoing) {
-  timers_.cancel(outgoing.timer);
-  if (outgoing.in_line.linked()) {
-    outbox_.line().remove(&outgoing);
-    send_room_changed_ = true;
+void Engine::on_copied(Token token, std::uint64_t bytes, const Status& status) {
+  Completion* const found = completions_.find(Handle::unpack(token));
+  CHECK(found != nullptr && found->what == What::kShardCopied);
+  Shard& shard = *found->shard;
+  if (status && bytes < shard.slice.bytes) {
+    shard.ready = bytes;
+    if (!shard.outgoing->abandoned && shard.client != nullptr) issue(*shard.outgoing, shard);
+    return;
   }
-  discard(outgoing.link, std::exchange(outgoing.incoming, {}));
-  if (outgoing.client != nullptr) outgoing.client->sends.remove(&outgoing);
-  while (Delivery* delivery = outgoing.deliveries.pop_front()) {
-    delivery->outgoing = nullptr;
-    if (!delivery->in_lent.linked()) outbox_.erase(delivery);
-  }
-  release(std::exchange(outgoing.slot, nullptr));
-  outbox_.erase(&outgoing);
+  completions_.release(found);
+  shard_moved(shard, status);
 }
 
-// Deadline or cancel: the client is answered now, and what can be ended is ended. A delivery that is on its
-// way stays until its peer has answered or the link is gone, since the peer may hold our slot.
-void Engine::abandon(Outgoing& outgoing, const Error& why) {
-  if (outgoing.client != nullptr) answer_outgoing(outgoing, &why);
-  timers_.cancel(outgoing.timer);
-  outgoing.abandoned = true;
-  if (outgoing.state == OutgoingState::kReceiving) return;  // on_received drops it
-  if (outgoing.state == OutgoingState::kParked) return drop_outgoing(outgoing);
-  for (Delivery* delivery = outgoing.deliveries.front(); delivery != nullptr;) {
-    Delivery* const next = Outgoing::DeliveryList::next(delivery);
-    Peer& peer = *delivery->peer;
-    const bool last = outgoing.open == 1;
-    if (delivery->state == DeliveryState::kSent) {
-      if (peer.state == LinkState::kUp) send_plain(peer.out, Withdraw{delivery->sequence});
-    } else if (delivery->state != DeliveryState::kOver && !delivery->as_reference) {
-      settle(*delivery, why);
-      if (last) return;  // that was the end of `outgoing`
-    }
-    delivery = next;
+// The source is no longer needed: tell the client, and let it go to the destinations.
+void Engine::shard_in(Shard& shard) {
+  Outgoing& outgoing = *shard.outgoing;
+  shard.state = ShardState::kIn;
+  shard.ready = shard.slice.bytes;
+  --outgoing.not_in;
+  const bool of_the_client = shard.source == Source::kPayload || shard.source == Source::kDevice;
+  if (of_the_client && shard.client != nullptr) {
+    Reply& reply = renew<Reply>(scratch_);
+    reply.request = shard.request;
+    reply.stage = Stage::kCaptured;
+    send_plain(shard.client->link, scratch_);
   }
+  issue(outgoing, shard);
 }
 
 void Engine::pump_send_room() {
@@ -269,14 +285,19 @@ void Engine::pump_send_room() {
       if (allocation.slot == nullptr) return;
       outbox_.line().remove(first);
       answer_allocation(allocation);
-    } else {
-      Outgoing& outgoing = *static_cast<Outgoing*>(first);
-      outbox_.line().remove(first);
-      if (!bring_in(outgoing, outgoing.inline_copy.get())) {
-        outbox_.line().push_front(first);
-        return;
-      }
+      continue;
     }
+    Outgoing& outgoing = *static_cast<Outgoing*>(first);
+    if (!take_room(outgoing)) return;
+    outbox_.line().remove(first);
+    ++outgoing.open;  // it stays until all its shards were looked at
+    for (Shard* shard = outgoing.shards.front(); shard != nullptr;) {
+      Shard* const next = Outgoing::ShardList::next(shard);
+      if (shard->state == ShardState::kWaiting) start_shard(*shard, shard->inline_copy.get());
+      shard = next;
+    }
+    --outgoing.open;
+    finish_if_over(outgoing);
   }
 }
 

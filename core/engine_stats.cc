@@ -90,7 +90,7 @@ std::vector<ChunkInfo> Engine::chunks(std::size_t skip, std::size_t limit) const
     });
   });
   outbox.for_each_delivery([&](const Delivery& delivery) {
-    if (!delivery.in_lent.linked() || delivery.outgoing != nullptr) return;
+    if (!delivery.in_lent.linked()) return;
     add([&] {
       return ChunkInfo{
           .id = "", .bytes = delivery.slot->bytes, .state = "lent", .producer = options_.rank, .holders = 1};
@@ -134,7 +134,11 @@ void Engine::check_invariants() {
     for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
       owned += e->slot != nullptr ? 1 : 0;
       CHECK((e->state == ChunkState::kParked) == e->in_parked.linked());
-      CHECK((e->state == ChunkState::kParked) == (e->incoming.present() || e->inline_copy != nullptr));
+      CHECK((e->state == ChunkState::kParked || e->state == ChunkState::kReceiving) == !e->arrivals.empty());
+      for (Arrival* a = e->arrivals.front(); a != nullptr; a = ChunkEntry::ArrivalList::next(a)) {
+        CHECK((a->state == Arrival::State::kParked) == (a->incoming.present() || a->inline_copy != nullptr));
+        CHECK((a->state == Arrival::State::kParked) == (e->state == ChunkState::kParked));
+      }
       CHECK(e->state != ChunkState::kAbsent || (!e->waiters.empty() && e->slot == nullptr));
       CHECK(e->state != ChunkState::kReady || e->waiters.empty());
       CHECK((e->source != nullptr) ==
@@ -144,7 +148,10 @@ void Engine::check_invariants() {
   outbox_.for_each_delivery([&](const Delivery& delivery) { owned += delivery.slot != nullptr ? 1 : 0; });
   outbox_.for_each_outgoing([&](const Outgoing& outgoing) {
     owned += outgoing.slot != nullptr ? 1 : 0;
-    CHECK(outgoing.open > 0 && outgoing.open <= outgoing.deliveries.size());
+    CHECK(outgoing.open <= outgoing.destinations.size() && outgoing.moving <= outgoing.shards.size());
+    CHECK(outgoing.open > 0 || outgoing.moving > 0 || (outgoing.not_in > 0 && !outgoing.abandoned));
+    CHECK(outgoing.in_line.linked() || outgoing.slot != nullptr || outgoing.not_in == 0 ||
+          outgoing.abandoned || outgoing.missing > 0);
   });
   clients_.allocations().for_each([&](const Allocation& a) { owned += a.slot != nullptr ? 1 : 0; });
   completions_.for_each([&](const Completion& completion) { owned += completion.slot != nullptr ? 1 : 0; });
