@@ -210,7 +210,7 @@ class Engine final : public Events, public DeviceEvents {
   void abandon(Outgoing& outgoing, const Shard* cause, const Error& why, const Error& others);
   void give_up(Destination& destination, const Error& why);
   void end_shard(Shard& shard, const Error& why);
-  void member_lost(Shard& shard);
+  void shard_lost(Shard& shard, const Error& why);
   [[nodiscard]] Error why_late(const Shard& shard) const;
 
   // engine_peers.cc: transfers to peers

@@ -230,10 +230,10 @@ void Engine::end_shard(Shard& shard, const Error& why) {
 }
 
 // What it would have brought never comes.
-void Engine::member_lost(Shard& shard) {
-  const Error why{Errc::kPeerLost, shard.member,
+void Engine::shard_lost(Shard& shard, const Error& why) {
+  const Error others{Errc::kPeerLost, shard.member,
                   "send: a member of the group was lost before its shard was here"};
-  abandon(*shard.outgoing, &shard, why, why);
+  abandon(*shard.outgoing, &shard, why, others);
 }
 
 // Why a send's time was not enough.

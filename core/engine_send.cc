@@ -243,8 +243,7 @@ void Engine::shard_moved(Shard& shard, const Status& status) {
   if (outgoing.abandoned) return finish_if_over(outgoing);
   if (status && shard.client != nullptr) return shard_in(shard);
   shard.state = ShardState::kWaiting;  // it has brought nothing
-  if (!status) return abandon(outgoing, &shard, status.error(), status.error());
-  member_lost(shard);
+  shard_lost(shard, status ? Error{Errc::kPeerLost} : status.error());
 }
 
 void Engine::on_copied(Token token, std::uint64_t bytes, const Status& status) {

@@ -33,6 +33,8 @@ void SimClient::connect() {
   registration.instance = instance_;
   registration.send_unit_bytes = spec_.send_unit_bytes;
   registration.receive_unit_bytes = spec_.receive_unit_bytes;
+  registration.group = spec_.group;
+  registration.rank = spec_.member;
   const Status registered = home.engine().register_client(registration);
   EXPECT_TRUE(registered) << to_string(registered.error());
   Hello hello;
@@ -103,7 +105,7 @@ void SimClient::raw_payload(const Message& message, std::uint64_t bytes) {
 RequestId SimClient::send(const SendSpec& spec) {
   const ChunkName name{spec.id, spec.chunk};
   const RequestId request = open(&name);
-  const std::uint64_t salt = world().contents().new_salt(name);
+  const std::uint64_t salt = spec.salt != 0 ? spec.salt : new_salt(spec);
   Send message;
   message.request = request;
   message.meta.id.assign(spec.id);
@@ -124,7 +126,16 @@ RequestId SimClient::send(const SendSpec& spec) {
   message.destinations = destinations(spec.to);
   message.timeout_ns = spec.timeout;
   message.source = spec.source;
-  if (spec.source == Source::kSlot) {
+  if (spec.together) {
+    message.shards = static_cast<std::uint16_t>(spec_.group.size());
+    const auto member = spec_.member == kNoRank ? spec_.rank : spec_.member;
+    message.shard = static_cast<std::uint16_t>(std::ranges::find(spec_.group, member) - spec_.group.begin());
+  }
+  if (spec.source == Source::kNothing) {
+    transport().send(link_, message, {}, false, 0);
+  } else if (spec.source == Source::kDevice) {
+    send_from_gpu(spec, message, salt);
+  } else if (spec.source == Source::kSlot) {
     message.slot = spec.slot;
     // The client writes before it sends; after that it may not.
     if (home_ != nullptr && slots_.contains(spec.slot) && spec.bytes <= slots_.at(spec.slot)) {
@@ -144,18 +155,38 @@ RequestId SimClient::send(const SendSpec& spec) {
 }
 
 void SimClient::send_payload(const SendSpec& spec, const Send& message, std::uint64_t salt) {
-  if (spec.bytes == 0) {
+  std::vector<std::byte> bytes(spec.bytes);
+  fill(bytes, {spec.id, spec.chunk}, salt);
+  if (message.shards > 0) {
+    const Slice slice = shard_of(spec.bytes, message.shard, message.shards);
+    bytes = {bytes.begin() + static_cast<std::ptrdiff_t>(slice.begin),
+             bytes.begin() + static_cast<std::ptrdiff_t>(slice.begin + slice.bytes)};
+  }
+  if (bytes.empty()) {
     transport().send(link_, message, {}, false, 0);
     return;
   }
   const Token token = ++last_token_;
   Payload& payload = sending_[token];
-  payload.bytes.resize(spec.bytes);
-  fill(payload.bytes, {spec.id, spec.chunk}, salt);
-  const bool eager = spec.eager && spec.bytes <= kEagerBytesMax &&
-                     eager_sent_ + spec.bytes - eager_consumed_ <= kEagerWindowBytes;
-  if (eager) eager_sent_ += spec.bytes;
+  payload.bytes = std::move(bytes);
+  const std::uint64_t size = payload.bytes.size();
+  const bool eager =
+      spec.eager && size <= kEagerBytesMax && eager_sent_ + size - eager_consumed_ <= kEagerWindowBytes;
+  if (eager) eager_sent_ += size;
   transport().send(link_, message, payload.bytes, !eager, token);
+}
+
+// Each send from an allocation of its own, which stays: what becomes of it after the send is over would tell
+// of copies that come too late, and that is the real device's tests' business.
+void SimClient::send_from_gpu(const SendSpec& spec, Send& message, std::uint64_t salt) {
+  const std::uint64_t name = world().new_id();
+  GpuMemory& memory = world().gpu_memories()[name];
+  memory.owner = this;
+  memory.bytes.resize(spec.bytes);
+  fill(memory.bytes, {spec.id, spec.chunk}, salt);
+  message.device =
+      device_source(name, message.shards > 0 ? shard_of(spec.bytes, message.shard, message.shards).begin : 0);
+  transport().send(link_, message, {}, false, 0);
 }
 
 RequestId SimClient::recv(const std::string& id, ChunkIndex chunk, TimeNs timeout, bool by_value) {

@@ -21,6 +21,8 @@ struct ClientSpec {
   std::uint64_t send_unit_bytes = 0;
   std::uint64_t receive_unit_bytes = 0;
   bool connect = true;
+  std::vector<Rank> group{};  // sorted, `rank` is its first; empty: just `rank`
+  Rank member = kNoRank;      // which of them this is; kNoRank: the first
 };
 
 struct SendSpec {
@@ -39,6 +41,8 @@ struct SendSpec {
   Source source = Source::kPayload;  // objects up to kInlineBytesMax go inline whatever this says
   std::uint64_t slot = 0;            // kSlot: an allocation of this client
   bool eager = false;                // kPayload up to kEagerBytesMax: at once, if the credits allow
+  bool together = false;             // its group's members each bring a shard, all with the same
+  std::uint64_t salt = 0;            // SimClient::new_salt(); 0: one of its own
 };
 
 // What became of a request.
@@ -80,6 +84,7 @@ class SimClient final : public SimProcess, public Events {
   [[nodiscard]] Rank rank() const { return spec_.rank; }
 
   RequestId send(const SendSpec& spec);
+  std::uint64_t new_salt(const SendSpec& spec) { return world().contents().new_salt({spec.id, spec.chunk}); }
   RequestId recv(const std::string& id, ChunkIndex chunk = 0, TimeNs timeout = 600 * kSecond,
                  bool by_value = false);
   RequestId mark_done(const std::string& id, ChunkIndex chunk = 0);
@@ -126,6 +131,7 @@ class SimClient final : public SimProcess, public Events {
   };
   RequestId open(const ChunkName* name);
   void send_payload(const SendSpec& spec, const Send& message, std::uint64_t salt);
+  void send_from_gpu(const SendSpec& spec, Send& message, std::uint64_t salt);
   void on_reply(const Reply& reply, const Incoming& incoming);
   void on_view(const Reply& reply, Outcome& outcome);
   void finish(const Reply& reply);

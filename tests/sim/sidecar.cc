@@ -35,7 +35,7 @@ SimSidecar::SimSidecar(SimWorld& world, const SidecarSpec& spec)
   options.hash_key[0] = world.random().next();
   options.hash_key[1] = world.random().next();
   if (spec.adjust) spec.adjust(options);
-  engine_ = std::make_unique<Engine>(options, transport(), *this, *this);
+  engine_ = std::make_unique<Engine>(options, transport(), *this, *this, spec.gpu ? &device_ : nullptr);
   after_event();
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/engine.h"
+#include "tests/sim/device.h"
 #include "tests/sim/process.h"
 
 namespace sidecar::sim {
@@ -19,6 +20,7 @@ struct SidecarSpec {
   std::string machine{};  // where it really runs; empty: as `node` says
   std::uint64_t arena_bytes = 1 << 20;
   bool mappable = true;  // false: as a `cuda` arena, nobody else can open it
+  bool gpu = true;
   std::function<void(EngineOptions&)> adjust{};
 };
 
@@ -31,6 +33,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   [[nodiscard]] const SidecarSpec& spec() const { return spec_; }
   [[nodiscard]] InstanceId instance() const { return instance_; }
   Engine& engine() { return *engine_; }
+  SimDevice& device() { return device_; }
   [[nodiscard]] EngineStats stats() const { return engine_->stats(); }
   [[nodiscard]] std::size_t arenas_mapped() const { return mapped_.size(); }
   [[nodiscard]] const SimArena& arena() const { return *arena_; }
@@ -60,6 +63,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   const InstanceId instance_;
   std::shared_ptr<SimArena> arena_;
   std::map<InstanceId, std::shared_ptr<SimArena>> mapped_;
+  SimDevice device_{*this};
   std::unique_ptr<Engine> engine_;
   bool step_due_ = false;
   bool stepped_ = false;     // the event that just ended was a step

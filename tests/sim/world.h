@@ -54,6 +54,13 @@ struct SimArena {
   std::string machine;
 };
 
+// GPU memory of one process, by a number that stands in for its IPC handle.
+struct GpuMemory {
+  const SimProcess* owner = nullptr;
+  std::vector<std::byte> bytes;
+};
+using GpuMemories = std::unordered_map<std::uint64_t, GpuMemory>;
+
 class SimWorld {
  public:
   explicit SimWorld(std::uint64_t seed, const Conditions& conditions = {});
@@ -67,6 +74,7 @@ class SimWorld {
   Conditions& conditions() { return conditions_; }
   SimNetwork& network() { return *network_; }
   Contents& contents() { return contents_; }
+  GpuMemories& gpu_memories() { return gpu_memories_; }
 
   // The sidecar of a rank that had one becomes a new instance; kill the old one first.
   SimSidecar& add_sidecar(const SidecarSpec& spec);
@@ -130,6 +138,7 @@ class SimWorld {
   std::uint64_t last_event_ = 0, last_id_ = 0, last_ticket_ = 0;
   std::int64_t last_pid_ = 100;
   Contents contents_;
+  GpuMemories gpu_memories_;
   std::unordered_map<std::string, TicketFacts> tickets_;
   std::unordered_map<InstanceId, std::weak_ptr<SimArena>> arenas_;
   std::unordered_map<Rank, SimSidecar*> sidecars_;

@@ -1,0 +1,290 @@
+// Groups when something goes wrong: members that do not call, die or give up, sidecars that die, memory that
+// is full, networks that lose. What came in part never stays.
+#include <gtest/gtest.h>
+
+#include "tests/contract_sim/group_fixture.h"
+
+namespace sidecar::sim {
+namespace {
+
+class ContractGroupFailures : public Groups {
+ protected:
+  void SetUp() override {
+    add(0, "a", 4 * kMiB);
+    add(2, "b", 4 * kMiB);
+    producers_ = members({0, 1});
+    consumer_ = &client(2);
+    EXPECT_THAT(send(*producers_[0], {.id = "connects", .bytes = 10, .to = each({2})}), IsOk());
+    EXPECT_THAT(done(*consumer_, "connects"), IsOk());
+    spec_.salt = producers_[0]->new_salt(spec_);
+  }
+  std::uint64_t received() { return sidecar(2).stats().counters.bytes_received; }
+  // As one that is there in part: the slot is taken, and nothing to be had.
+  void half_is_there() {
+    settle();
+    ASSERT_EQ(sidecar(2).stats().receive.runs, 1u);
+    ASSERT_EQ(sidecar(2).stats().chunks, 1u);
+  }
+  void nothing_is_there() {
+    settle();
+    EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
+    EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
+    EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+  }
+  // The same again by both, which nothing of before may disturb.
+  void works_now() {
+    all_ok(producers_, send_together(producers_, {.id = "x", .bytes = 400'000, .to = each({2})}));
+    EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+  }
+
+  std::vector<SimClient*> producers_;
+  SimClient* consumer_ = nullptr;
+  SendSpec spec_{.id = "x", .bytes = 400'000, .to = each({2}), .together = true};
+};
+
+TEST_F(ContractGroupFailures, AMemberThatNeverSendsCostsTheOthersTheirDeadlineAndNothingElse) {
+  spec_.timeout = 3 * kSecond;
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kTimeout));
+  EXPECT_EQ(producers_[0]->outcome(first).reply.rank, 1) << "the one that is missing";
+  nothing_is_there();
+  works_now();
+}
+
+TEST_F(ContractGroupFailures, WhoWaitsForAChunkThatWasGivenUpGetsTheNextAttempt) {
+  spec_.timeout = kSecond;
+  const RequestId waiting = consumer_->recv("x");
+  const RequestId first = producers_[0]->send(spec_);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kTimeout));
+  expect_waits(*consumer_, waiting);
+  works_now();
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
+}
+
+TEST_F(ContractGroupFailures, TheShortestDeadlineEndsItForAllWhileShardsAreMissing) {
+  producers_ = members({0, 1, 3});
+  const RequestId patient = producers_[0]->send(spec_);
+  spec_.timeout = kSecond;
+  const RequestId hasty = producers_[1]->send(spec_);
+  EXPECT_THAT(wait(*producers_[1], hasty), IsError(Errc::kTimeout));
+  EXPECT_THAT(wait(*producers_[0], patient, kSecond), IsError(Errc::kTimeout));
+  EXPECT_EQ(producers_[0]->outcome(patient).reply.rank, 3);
+  nothing_is_there();
+}
+
+TEST_F(ContractGroupFailures, AMemberThatCancelsEndsItForAll) {
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  producers_[0]->cancel(first);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kCancelled));
+  nothing_is_there();
+  works_now();
+}
+
+TEST_F(ContractGroupFailures, OnceAllShardsAreInACancelIsTheCallersOnly) {
+  world_.stop(sidecar(2));
+  const auto requests = send_together(producers_, spec_);
+  settle();
+  producers_[1]->cancel(requests[1]);
+  EXPECT_THAT(wait(*producers_[1], requests[1]), IsError(Errc::kCancelled));
+  world_.go_on(sidecar(2));
+  EXPECT_THAT(wait(*producers_[0], requests[0]), IsOk());
+  EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+}
+
+TEST_F(ContractGroupFailures, AMemberThatDiesBeforeItsShardIsInEndsItForTheOthers) {
+  const std::uint64_t all = allocate(*producers_[0], 2 * kMiB);  // so that shards wait at their members
+  const auto requests = send_together(producers_, spec_);
+  settle();
+  world_.kill(*producers_[1]);
+  EXPECT_THAT(wait(*producers_[0], requests[0], 5 * kSecond), IsError(Errc::kPeerLost));
+  EXPECT_EQ(producers_[0]->outcome(requests[0]).reply.rank, 1);
+  producers_[0]->release_slot(all);
+  nothing_is_there();
+  producers_[1] = &client({.rank = 0, .group = {0, 1}, .member = 1});
+  works_now();
+}
+
+TEST_F(ContractGroupFailures, AMemberThatDiesWhileItsShardMovesEndsItForTheOthers) {
+  world_.conditions().rendezvous_delay = kSecond;
+  const auto requests = send_together(producers_, spec_);
+  world_.run_for(2 * kMillisecond);
+  world_.kill(*producers_[1]);
+  const Outcome& outcome = wait(*producers_[0], requests[0], 5 * kSecond);
+  if (!outcome.ok()) {
+    EXPECT_THAT(outcome, IsError(Errc::kPeerLost));
+  }
+  world_.conditions().rendezvous_delay = 100 * kMicrosecond;
+  world_.run_for(3 * kSecond);
+  EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+}
+
+TEST_F(ContractGroupFailures, AMemberThatDiesAfterItsShardIsInDoesNotMatter) {
+  const RequestId second = producers_[1]->send(spec_);
+  half_is_there();
+  EXPECT_TRUE(producers_[1]->outcome(second).captured);
+  world_.kill(*producers_[1]);
+  settle();
+  EXPECT_THAT(send(*producers_[0], spec_), IsOk());
+  EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+}
+
+TEST_F(ContractGroupFailures, ADestinationThatIsRestartedHalfWayGetsNoHalfChunk) {
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  world_.kill(sidecar(2));
+  add(2, "b", 4 * kMiB);
+  consumer_ = &client(2);
+  settle();
+  const RequestId second = producers_[1]->send(spec_);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kPeerLost));
+  EXPECT_THAT(wait(*producers_[1], second), IsError(Errc::kPeerLost)) << "it is told so too";
+  nothing_is_there();
+  EXPECT_EQ(sidecar(2).stats().chunks, 0u);
+  works_now();
+}
+
+TEST_F(ContractGroupFailures, AProducingSidecarThatDiesHalfWayLeavesNothing) {
+  const RequestId waiting = consumer_->recv("x");
+  producers_[0]->send(spec_);
+  half_is_there();
+  world_.kill(sidecar(0));
+  EXPECT_THAT(wait(*consumer_, waiting), IsError(Errc::kPeerLost));
+  settle();
+  EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
+}
+
+TEST_F(ContractGroupFailures, AChunkMarkedDoneBeforeAnyPartCameIsDroppedToTheLastPart) {
+  EXPECT_THAT(done(*consumer_, "x"), IsOk());
+  all_ok(producers_, send_together(producers_, spec_));
+  settle();
+  EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
+}
+
+TEST_F(ContractGroupFailures, AChunkMarkedDoneBetweenItsPartsIsFreedAfterTheLast) {
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  EXPECT_THAT(done(*consumer_, "x"), IsOk());
+  EXPECT_THAT(send(*producers_[1], spec_), IsOk());
+  EXPECT_THAT(wait(*producers_[0], first), IsOk());
+  nothing_is_there();
+  EXPECT_THAT(recv(*consumer_, "x"), IsError(Errc::kAlreadyDone));
+}
+
+TEST_F(ContractGroupFailures, PartsWaitForRoomTogether) {
+  SimClient& filler = *producers_[0];
+  EXPECT_THAT(send(filler, {.id = "full", .bytes = 1700 * kKiB, .to = each({2})}), IsOk());
+  const RequestId first = producers_[0]->send(spec_);
+  settle();
+  EXPECT_EQ(sidecar(2).stats().parked_chunks, 1u);
+  const RequestId second = producers_[1]->send(spec_);
+  expect_waits(*producers_[1], second, kSecond);
+  EXPECT_EQ(sidecar(2).stats().parked_chunks, 1u) << "one chunk";
+  EXPECT_THAT(done(*consumer_, "full"), IsOk());
+  EXPECT_THAT(wait(*producers_[0], first), IsOk());
+  EXPECT_THAT(wait(*producers_[1], second), IsOk());
+  EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+}
+
+TEST_F(ContractGroupFailures, PartsThatWaitForRoomAreGivenUpAndMarkedDone) {
+  EXPECT_THAT(send(*producers_[0], {.id = "full", .bytes = 1700 * kKiB, .to = each({2})}), IsOk());
+  const RequestId given_up = producers_[0]->send(spec_);
+  settle();
+  producers_[0]->cancel(given_up);
+  EXPECT_THAT(wait(*producers_[0], given_up), IsError(Errc::kCancelled));
+  settle();
+  EXPECT_EQ(sidecar(2).stats().parked_chunks, 0u);
+  const auto requests = send_together(producers_, {.id = "y", .bytes = 400'000, .to = each({2})});
+  settle();
+  EXPECT_EQ(sidecar(2).stats().parked_chunks, 1u);
+  EXPECT_THAT(done(*consumer_, "y"), IsOk());
+  all_ok(producers_, requests);
+  EXPECT_THAT(done(*consumer_, "full"), IsOk());
+}
+
+TEST_F(ContractGroupFailures, PartsThatAreRefusedForLackOfRoomAreSentAgain) {
+  add({.rank = 4, .node = "c", .arena_bytes = 4 * kMiB, .adjust = [](EngineOptions& o) {
+         o.parked_max = 1;
+       }});
+  SimClient& consumer = client(4);
+  EXPECT_THAT(send(*producers_[0], {.id = "full", .bytes = 1700 * kKiB, .to = each({4})}), IsOk());
+  const RequestId parked = producers_[0]->send({.id = "parked", .bytes = 300'000, .to = each({4})});
+  settle();
+  const auto requests = send_together(producers_, {.id = "y", .bytes = 400'000, .to = each({4})});
+  settle();
+  EXPECT_GT(sidecar(4).stats().counters.refusals, 0u);
+  EXPECT_THAT(done(consumer, "full"), IsOk());
+  EXPECT_THAT(wait(*producers_[0], parked), IsOk());
+  all_ok(producers_, requests);
+  EXPECT_THAT(recv(consumer, "y"), IsOk());
+}
+
+TEST_F(ContractGroupFailures, MembersWaitForRoomInTheSendersArenaTogether) {
+  const std::uint64_t all = allocate(*producers_[0], 2 * kMiB);
+  const auto requests = send_together(producers_, spec_);
+  expect_waits(*producers_[0], requests[0]);
+  EXPECT_EQ(sidecar(0).stats().waiting_sends, 1u);
+  producers_[0]->release_slot(all);
+  all_ok(producers_, requests);
+}
+
+// --- weather
+// ---------------------------------------------------------------------------------------------------------------
+
+class GroupWeather : public Groups, public ::testing::WithParamInterface<std::uint64_t> {};
+
+TEST_P(GroupWeather, EveryChunkIsWholeOrItsFailureIsTold) {
+  Random chance(GetParam());
+  world_.conditions().spike = 0.05;
+  world_.conditions().reorder = 0.3;
+  add(0, "a", 2 * kMiB);
+  add(4, "a", 2 * kMiB);
+  add(2, "b", 2 * kMiB);
+  add(3, "c", kMiB);
+  auto producers = members({0, 1, 5});
+  for (int round = 0; round < 40; ++round) {
+    const std::string id = "x" + std::to_string(round);
+    const std::uint64_t bytes = 1 + chance.below(400'000);
+    SendSpec spec{.id = id, .bytes = bytes, .to = each({2, 3, 4}), .timeout = 20 * kSecond, .together = true};
+    spec.salt = producers[0]->new_salt(spec);
+    std::vector<RequestId> requests;
+    const bool one_missing = chance.chance(0.1);
+    for (std::size_t m = 0; m < producers.size(); ++m) {
+      if (one_missing && m == 1) continue;
+      requests.push_back(producers[m]->send(spec));
+      if (chance.chance(0.3)) world_.run_for(chance.below(3 * kMillisecond));
+      if (chance.chance(0.1)) producers[m]->cancel(requests.back());
+    }
+    const Rank shaken = chance.chance(0.5) ? 2 : 3;
+    if (chance.chance(0.3)) {  // a link breaks and comes back
+      world_.cut_off(sidecar(0), sidecar(shaken));
+      world_.run_for(chance.below(12 * kSecond));
+      world_.heal();
+    }
+    const bool killed = chance.chance(0.1);
+    if (killed) {
+      world_.kill(sidecar(shaken));
+      add(shaken, shaken == 2 ? "b" : "c", shaken == 2 ? 2 * kMiB : kMiB);
+    }
+    std::size_t sent = 0, good = 0;
+    for (std::size_t m = 0; m < producers.size(); ++m) {
+      if (one_missing && m == 1) continue;
+      good += wait(*producers[m], requests[sent++]).ok() ? 1 : 0;
+    }
+    for (const Rank rank : {2, 3, 4}) {
+      SimClient& consumer = client(rank);
+      if (good == producers.size() && !(killed && rank == shaken)) {
+        EXPECT_THAT(recv(consumer, id), IsOk()) << rank;
+      }
+      EXPECT_THAT(done(consumer, id), IsOk());
+      consumer.disconnect();
+    }
+  }
+  leaves_data(100);  // marked done, and given up before they were whole
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, GroupWeather, ::testing::Range<std::uint64_t>(1, 13));
+
+}  // namespace
+}  // namespace sidecar::sim
