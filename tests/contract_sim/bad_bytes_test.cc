@@ -71,6 +71,7 @@ TEST_F(BadBytes, ATransferIsOverAndNotSentAgain) {
 }
 
 TEST_F(BadBytes, AReferenceThatIsAnsweredSoLendsNothing) {
+  NEEDS_MAPPED_ARENAS();
   spoil<ChunkRef>(1);
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({2})), kSecond), IsError(Errc::kProtocol));
   EXPECT_EQ(sidecar(0).stats().lent, 0u);

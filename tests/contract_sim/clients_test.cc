@@ -82,6 +82,7 @@ TEST_F(Rule17AClientThatDies, FreesItsViews) {
 }
 
 TEST_F(Rule17AClientThatDies, FreesItsAllocationsAndThoseWhoWaitGetThem) {
+  NEEDS_MAPPED_ARENAS();
   SimClient& doomed = client(0);
   allocate(doomed, 400'000);
   doomed.allocate(300'000);  // waits
@@ -105,6 +106,7 @@ TEST_F(Rule17AClientThatDies, WhatWasCapturedIsStillDelivered) {
 }
 
 TEST_F(Rule17AClientThatDies, WhatWasNotCapturedIsDropped) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, 512 * kKiB);
   SimClient& doomed = client(0);
   doomed.send({.id = "x", .bytes = 50'000, .to = each({1})});

@@ -11,7 +11,7 @@ class ContractDevice : public Groups {
  protected:
   void SetUp() override {
     add(0, "a", 8 * kMiB);
-    add(1, "a", 4 * kMiB);
+    add(1, "a", 8 * kMiB);
     add(2, "b", 8 * kMiB);
     producer_ = &client(0);
     for (const Rank rank : {1, 2}) {
@@ -73,7 +73,10 @@ TEST_F(ContractDevice, MembersCopyTheirShardsFromTheirOwnGpus) {
     all_ok(producers,
            send_together(producers,
                          {.id = id, .bytes = 1'000'000, .to = each({1, 2}), .source = Source::kDevice}));
-    for (const Rank rank : {1, 2}) EXPECT_THAT(recv(client(rank), id), IsOk());
+    for (const Rank rank : {1, 2}) {
+      EXPECT_THAT(recv(client(rank), id), IsOk());
+      EXPECT_THAT(done(client(rank), id), IsOk());
+    }
     EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
   }
 }

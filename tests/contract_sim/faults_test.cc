@@ -30,6 +30,7 @@ TEST_F(Rule06Retransmission, ALostAckMakesADuplicateThatIsDroppedAndAcknowledged
 }
 
 TEST_F(Rule06Retransmission, ALostReferenceAndItsAckLendOnce) {
+  NEEDS_MAPPED_ARENAS();
   break_at<ChunkRef>(1);
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({2}))), IsOk());
   break_at<Ack>(1);

@@ -94,6 +94,7 @@ TEST_F(ContractGroupFailures, OnceAllShardsAreInACancelIsTheCallersOnly) {
 }
 
 TEST_F(ContractGroupFailures, AMemberThatDiesBeforeItsShardIsInEndsItForTheOthers) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producers_[0], 2 * kMiB);  // so that shards wait at their members
   const auto requests = send_together(producers_, spec_);
   settle();
@@ -221,12 +222,44 @@ TEST_F(ContractGroupFailures, PartsThatAreRefusedForLackOfRoomAreSentAgain) {
 }
 
 TEST_F(ContractGroupFailures, MembersWaitForRoomInTheSendersArenaTogether) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producers_[0], 2 * kMiB);
   const auto requests = send_together(producers_, spec_);
   expect_waits(*producers_[0], requests[0]);
   EXPECT_EQ(sidecar(0).stats().waiting_sends, 1u);
   producers_[0]->release_slot(all);
   all_ok(producers_, requests);
+}
+
+// --- a peer that sends parts that do not fit together
+// ---------------------------------------------------------------------------------------------------------------
+
+class ContractParts : public ContractGroupFailures {
+ protected:
+  // Changes the second of the chunk's two parts on its way, and sends both.
+  void expect_refused(const std::function<void(Chunk&)>& damage, Errc code) {
+    int parts = 0;
+    world_.network().spoil([&, damage](SimProcess&, SimProcess&, Message& message) {
+      Chunk* const chunk = std::get_if<Chunk>(&message);
+      if (chunk != nullptr && chunk->part_bytes > 0 && ++parts == 2) damage(*chunk);
+      return false;
+    });
+    const auto requests = send_together(producers_, spec_);
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      EXPECT_THAT(wait(*producers_[i], requests[i], kSecond), IsError(code));
+    EXPECT_EQ(parts, 2);
+    nothing_is_there();
+    works_now();
+  }
+};
+
+TEST_F(ContractParts, APartThatOverlapsAnotherIsRefused) {
+  expect_refused([](Chunk& chunk) { chunk.part_begin = chunk.part_begin == 0 ? 64 : chunk.part_begin - 64; },
+                 Errc::kAlreadyExists);
+}
+
+TEST_F(ContractParts, APartOfAnotherChunkThanTheFirstIsRefused) {
+  expect_refused([](Chunk& chunk) { chunk.meta.bytes += 64; }, Errc::kInvalidArgument);
 }
 
 // --- weather

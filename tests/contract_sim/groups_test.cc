@@ -26,6 +26,7 @@ using RegressionC7 = ContractGroups;
 // ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(ContractGroups, EveryMemberOfAGroupReceivesTheSameMemory) {
+  NEEDS_MAPPED_ARENAS();
   SimClient& producer = client(0);
   const auto consumers = members({5, 2, 9});
   EXPECT_THAT(send(producer, {.id = "x", .bytes = 10'000, .to = {{9, 5, 2}}}), IsOk());
@@ -125,6 +126,7 @@ TEST_F(ContractGroups, ToAnotherNodeAShardLeavesAsSoonAsItIsIn) {
 }
 
 TEST_F(ContractGroups, ToTheSameNodeItIsToldOnceAllShardsAreIn) {
+  NEEDS_MAPPED_ARENAS();
   add(4, "a", 4 * kMiB);
   const auto producers = members({0, 1});
   SimClient& consumer = client(4);
@@ -143,6 +145,7 @@ TEST_F(ContractGroups, ToTheSameNodeItIsToldOnceAllShardsAreIn) {
 }
 
 TEST_F(ContractGroups, OneSlotServesABroadcastToGroupsOfAllKinds) {
+  NEEDS_MAPPED_ARENAS();
   add(4, "a", 4 * kMiB);
   const auto producers = members({0, 1});
   const auto near = members({4, 6, 7});

@@ -40,6 +40,7 @@ TEST_F(Hostile, AClientThatSendsAPeersMessageWithAPayloadIsCutOff) {
 }
 
 TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, 512 * kKiB);  // what comes now has to wait
   SimClient& bad = client(0);
   const auto send_one = [&](std::uint64_t request) {
@@ -65,6 +66,7 @@ TEST_F(Hostile, AClientThatSendsMoreEagerBytesThanItsCreditIsCutOff) {
 }
 
 TEST_F(Hostile, AClientWithMoreSendsThanMayWaitForRoomIsToldSoAndHurtsNobody) {
+  NEEDS_MAPPED_ARENAS();
   add({.rank = 2, .node = "c", .adjust = [](EngineOptions& options) { options.waiting_sends_max = 3; }});
   SimClient& many = client(2);
   const std::uint64_t all = allocate(many, 512 * kKiB);

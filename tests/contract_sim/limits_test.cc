@@ -143,6 +143,7 @@ TEST_F(Limits, AnEmptyTensorKeepsItsShape) {
 }
 
 TEST_F(Limits, AnAllocationOfNothingCanBeSent) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t slot = allocate(*producer_, 0);
   EXPECT_THAT(
       send(*producer_, {.id = "x", .bytes = 0, .to = each({1, 2}), .source = Source::kSlot, .slot = slot}),

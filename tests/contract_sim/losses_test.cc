@@ -136,6 +136,7 @@ TEST_F(Rule08PeerLost, ARestartedSidecarJoinsWithoutAnybodyElseBeingRestarted) {
 }
 
 TEST_F(Rule08PeerLost, OneSidedLossLeavesNoSlotBehind) {
+  NEEDS_MAPPED_ARENAS();
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({2}), 0, 2)), IsOk());
   SimClient& near = client(2);
   recv(near, "x", 0);

@@ -81,6 +81,7 @@ TEST_F(Rule02SameNode, AnArenaThatCannotBeMappedMeansThatBytesMove) {
 }
 
 TEST_F(Rule02SameNode, TheSameNameAndTheSameMachineShareMemory) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -93,6 +94,7 @@ TEST_F(Rule02SameNode, TheSameNameAndTheSameMachineShareMemory) {
 // ---------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule03MarkDoneAndViews, TheSlotsLiveOnForTheOtherHolders) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -111,6 +113,7 @@ TEST_F(Rule03MarkDoneAndViews, TheSlotsLiveOnForTheOtherHolders) {
 }
 
 TEST_F(Rule03MarkDoneAndViews, MarkDoneForfeitsTheCallersOwnViews) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -123,6 +126,7 @@ TEST_F(Rule03MarkDoneAndViews, MarkDoneForfeitsTheCallersOwnViews) {
 }
 
 TEST_F(Rule03MarkDoneAndViews, ASecondMarkDoneForfeitsItsCallersViewsToo) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   SimClient& producer = client(0);
@@ -144,6 +148,7 @@ TEST_F(Rule03MarkDoneAndViews, ASecondMarkDoneForfeitsItsCallersViewsToo) {
 }
 
 TEST_F(Rule03MarkDoneAndViews, EveryReplyCountsAsOneView) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -169,6 +174,7 @@ TEST_F(Rule03MarkDoneAndViews, EveryReplyCountsAsOneView) {
 }
 
 TEST_F(Rule03MarkDoneAndViews, AReplyThatCrossesAMarkDoneOfAnotherKeepsItsSlots) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -188,6 +194,7 @@ TEST_F(Rule03MarkDoneAndViews, AReplyThatCrossesAMarkDoneOfAnotherKeepsItsSlots)
 }
 
 TEST_F(Rule03MarkDoneAndViews, AViewIntoAPeersArenaHoldsThePeersSlot) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   SimClient& producer = client(0);
@@ -209,6 +216,7 @@ TEST_F(Rule03MarkDoneAndViews, AViewIntoAPeersArenaHoldsThePeersSlot) {
 // -------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule04Zombies, SlotsOfAClientWhoseConnectionBrokeAreKeptUntilItsProcessIsGone) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -228,6 +236,7 @@ TEST_F(Rule04Zombies, SlotsOfAClientWhoseConnectionBrokeAreKeptUntilItsProcessIs
 }
 
 TEST_F(Rule04Zombies, AllocationsOfSuchAClientAreKeptToo) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   SimClient& zombie = client(0);
   allocate(zombie, 10'000);
@@ -260,6 +269,7 @@ TEST_F(Rule04Zombies, AClientThatSaysGoodbyeLeavesNothing) {
 }
 
 TEST_F(Rule04Zombies, SlotsLentToALostPeerAreKeptUntilItsProcessIsGone) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   SimClient& producer = client(0);
@@ -283,6 +293,7 @@ TEST_F(Rule04Zombies, SlotsLentToALostPeerAreKeptUntilItsProcessIsGone) {
 // ----------------------------------------------------------------------------------------------------------------------
 
 TEST_F(Rule12Arenas, DeliveredDataOutlivesTheProducersSidecar) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 50'000, .to = each({1})}), IsOk());
@@ -299,6 +310,7 @@ TEST_F(Rule12Arenas, DeliveredDataOutlivesTheProducersSidecar) {
 }
 
 TEST_F(Rule12Arenas, ARestartedProducerHasAnArenaOfItsOwn) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   EXPECT_THAT(send(client(0), {.id = "old", .bytes = 50'000, .to = each({1})}), IsOk());

@@ -28,6 +28,7 @@ using RegressionR12 = ContractPressure;
 using RegressionC4 = ContractPressure;
 
 TEST_F(ContractPressure, AFullSendRegionMakesAllocationsWaitAndClears) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, kSendRegion);
   const RequestId waiting = producer_->allocate(1'000);
   expect_waits(*producer_, waiting);
@@ -39,6 +40,7 @@ TEST_F(ContractPressure, AFullSendRegionMakesAllocationsWaitAndClears) {
 }
 
 TEST_F(ContractPressure, AFullSendRegionMakesSendsWaitAndClears) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, kSendRegion);
   const RequestId payload = start("x", 100'000);
   SendSpec object{.id = "y", .bytes = 100, .to = each({1}), .kind = ChunkKind::kObject};
@@ -65,6 +67,7 @@ TEST_F(ContractPressure, AFullReceiveRegionMakesArrivalsWaitAndClears) {
 }
 
 TEST_F(ContractPressure, WaitersAreServedInTheOrderOfTheirComing) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, kSendRegion);
   std::vector<RequestId> requests;
   for (int i = 0; i < 20; ++i) requests.push_back(producer_->allocate(200'000));
@@ -80,6 +83,7 @@ TEST_F(ContractPressure, WaitersAreServedInTheOrderOfTheirComing) {
 }
 
 TEST_F(ContractPressure, ALargeAllocationIsNotStarvedBySmallOnes) {
+  NEEDS_MAPPED_ARENAS();
   std::vector<std::uint64_t> held;
   for (int i = 0; i < 8; ++i) held.push_back(allocate(*producer_, kSendRegion / 8));
   const RequestId large = producer_->allocate(kSendRegion / 2);
@@ -130,6 +134,7 @@ TEST_F(ContractPressure, ALargeArrivalIsNotStarvedBySmallOnes) {
 }
 
 TEST_F(ContractPressure, WhatCanNeverFitFailsAtOnceWithBothSizes) {
+  NEEDS_MAPPED_ARENAS();
   const Outcome& allocation = wait(*producer_, producer_->allocate(kSendRegion + 1), 10 * kMillisecond);
   EXPECT_THAT(allocation, IsError(Errc::kNoSpace));
   EXPECT_THAT(allocation.text(), ::testing::HasSubstr(std::to_string(kSendRegion + 1)));
@@ -151,12 +156,14 @@ TEST_F(ContractPressure, WhatCanNeverFitAtTheDestinationFailsAtOnceWithBothSizes
 }
 
 TEST_F(ContractPressure, ASameNodeDestinationNeedsNoRoomOfItsOwn) {
+  NEEDS_MAPPED_ARENAS();
   add({.rank = 2, .node = "a", .arena_bytes = 16 * kKiB});
   EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 400'000, .to = each({2})}), IsOk());
   EXPECT_THAT(recv(client(2), "x"), IsOk());
 }
 
 TEST_F(ContractPressure, DeadlineAndCancelEndAWaitForRoomAtEitherEnd) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, kSendRegion);
   const RequestId allocation = producer_->allocate(1'000, 300 * kMillisecond);
   const RequestId parked =
@@ -175,6 +182,7 @@ TEST_F(ContractPressure, DeadlineAndCancelEndAWaitForRoomAtEitherEnd) {
 }
 
 TEST_F(ContractPressure, WhoWaitsBehindOneThatGivesUpIsServed) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t part = allocate(*producer_, kSendRegion - 64 * kKiB);
   const RequestId large = producer_->allocate(200'000, 300 * kMillisecond);
   const RequestId small = producer_->allocate(1'000);
@@ -212,6 +220,7 @@ TEST_F(ContractPressure, TwoFullSidecarsThatSendToEachOtherMakeProgress) {
 // ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(RegressionR12, FragmentedMemoryDelaysButNeverBlocksAWaiter) {
+  NEEDS_MAPPED_ARENAS();
   std::vector<std::uint64_t> held;
   for (int i = 0; i < 8; ++i) held.push_back(allocate(*producer_, kSendRegion / 8));
   for (int i = 0; i < 8; i += 2) producer_->release_slot(held[static_cast<std::size_t>(i)]);
@@ -225,6 +234,7 @@ TEST_F(RegressionR12, FragmentedMemoryDelaysButNeverBlocksAWaiter) {
 }
 
 TEST_F(RegressionC4, MemoryPressureIsAStateAndNotAMark) {
+  NEEDS_MAPPED_ARENAS();
   for (int round = 0; round < 600; ++round) {
     const std::uint64_t all = allocate(*producer_, kSendRegion);
     const RequestId waiting = producer_->allocate(100);

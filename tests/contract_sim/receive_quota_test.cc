@@ -102,6 +102,7 @@ TEST_F(Rule10ReceiveQuota, SmallInlineArrivalsThatFindNoRoomWaitForIt) {
 }
 
 TEST_F(Rule10ReceiveQuota, WaitersForRoomNeverDelayOtherCalls) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t all = allocate(*producer_, 2 * kMiB);
   std::vector<RequestId> parked;
   for (int i = 0; i < 100; ++i) parked.push_back(start("p" + std::to_string(i), 1'000));

@@ -36,6 +36,7 @@ TEST_F(ContractRecv, FindsWhatCameBefore) {
 }
 
 TEST_F(ContractRecv, IsIdempotentAndEveryProcessSeesTheSameMemory) {
+  NEEDS_MAPPED_ARENAS();
   const RequestId early = consumer_->recv("x");
   send_ok("x");
   const Outcome& first = wait(*consumer_, early);

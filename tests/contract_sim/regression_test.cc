@@ -129,6 +129,7 @@ TEST_F(RegressionR7, ADuplicateSendLeaksNoBuffer) {
 }
 
 TEST_F(RegressionR8, ASameNodeReaderThatIsDoneDoesNotFreeWhatStillTravelsToAnother) {
+  NEEDS_MAPPED_ARENAS();
   world_.conditions().bytes_per_ns = 0.0005;  // 200 kB take 400 ms on the network
   const std::uint64_t slot = allocate(*producer_, 200'000);
   const RequestId sent = producer_->send(
@@ -178,6 +179,7 @@ TEST_F(RegressionC1, ARestartedSidecarIsReachedAndReachesOthers) {
 }
 
 TEST_F(RegressionC2, RegisteringAgainWithAnotherHintDisturbsNothing) {
+  NEEDS_MAPPED_ARENAS();
   send_ok("x");
   recv(*consumer_, "x");
   const RequestId waiting = consumer_->recv("y", 0, kNever);
@@ -193,6 +195,7 @@ TEST_F(RegressionC2, RegisteringAgainWithAnotherHintDisturbsNothing) {
 }
 
 TEST_F(RegressionC3, ASidecarThatEndsDoesNotDisturbItsNeighboursMemory) {
+  NEEDS_MAPPED_ARENAS();
   add(3, "a");
   EXPECT_THAT(send(*producer_, {.id = "x", .bytes = 20'000, .to = each({2, 3})}), IsOk());
   SimClient& reader = client(2);
@@ -231,6 +234,7 @@ TEST_F(RegressionC6, TheReceiversConfigurationCannotReinterpretBytes) {
 }
 
 TEST_F(RegressionC8, TheCallerLearnsOfErrorsAndOfBackPressure) {
+  NEEDS_MAPPED_ARENAS();
   EXPECT_THAT(send(*producer_, {.id = "x", .to = each({77})}), IsError(Errc::kInvalidArgument));
   world_.stop(sidecar(1));
   const RequestId sent = producer_->send({.id = "x", .bytes = 5'000, .to = each({1}), .timeout = kSecond});

@@ -63,6 +63,7 @@ TEST_F(Relink, WhatWasRefusedIsAskedForOnTheNewLink) {
 }
 
 TEST_F(Relink, GivingBackASlotOfALostProcessDoesNotTakeOneFromTheProcessThatHasItsRankNow) {
+  NEEDS_MAPPED_ARENAS();
   // Whose end nobody can watch: they only see it fall silent.
   const SidecarSpec unwatched{
       .rank = 2, .node = "a", .adjust = [](EngineOptions& options) { options.pid = 0; }};

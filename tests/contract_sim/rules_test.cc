@@ -19,6 +19,7 @@ std::uint32_t holders_of(SimSidecar& at, const std::string& state) {
 }
 
 TEST_F(Rule03MarkDoneAndViews, ChunksShowsWhoLooksBeforeAndAfterMarkDone) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "b");
   EXPECT_THAT(send(client(0), {.id = "x", .bytes = 5'000, .to = each({1})}), IsOk());
@@ -43,6 +44,7 @@ TEST_F(Rule03MarkDoneAndViews, ChunksShowsWhoLooksBeforeAndAfterMarkDone) {
 // The client library maps what it reads without the right to write; what is left to the engine is that memory
 // which was sent is nobody's to write to any more.
 TEST_F(Rule05ViewsAreReadOnly, AnAllocationIsNotItsClientsAnyMoreOnceItWasSent) {
+  NEEDS_MAPPED_ARENAS();
   SimClient& sender = client(0);
   const std::uint64_t slot = allocate(sender, 50'000);
   const SendSpec spec{.id = "x", .bytes = 50'000, .to = each({1, 2}), .source = Source::kSlot, .slot = slot};

@@ -8,6 +8,7 @@ namespace {
 using ContractSend = Cluster;
 
 TEST_F(ContractSend, BroadcastReachesEveryGroupOnTheSameNodeAndOnOthers) {
+  NEEDS_MAPPED_ARENAS();
   for (const Rank rank : {0, 1}) add(rank, "a");
   for (const Rank rank : {2, 3}) add(rank, "b");
   SimClient& producer = client(0);
@@ -86,6 +87,7 @@ TEST_F(ContractSend, ADestinationThatFailsIsNamedAndDoesNotHurtTheOthers) {
 }
 
 TEST_F(ContractSend, AllocatedMemoryIsSentFromWhereItLies) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   add(2, "b");
@@ -104,6 +106,7 @@ TEST_F(ContractSend, AllocatedMemoryIsSentFromWhereItLies) {
 }
 
 TEST_F(ContractSend, AnAllocationMayBeGivenBackUnsent) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   SimClient& producer = client(0);
   const std::uint64_t slot = allocate(producer, 50'000);
@@ -114,6 +117,7 @@ TEST_F(ContractSend, AnAllocationMayBeGivenBackUnsent) {
 }
 
 TEST_F(ContractSend, AnAllocationCannotBeSentTwiceOrByAnotherClient) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   SimClient& producer = client(0);
@@ -127,6 +131,7 @@ TEST_F(ContractSend, AnAllocationCannotBeSentTwiceOrByAnotherClient) {
 }
 
 TEST_F(ContractSend, TheSecondSendOfAChunkGetsAlreadyExistsAndTheFirstDataStays) {
+  NEEDS_MAPPED_ARENAS();
   add(0, "a");
   add(1, "a");
   add(2, "b");
@@ -282,6 +287,7 @@ TEST_F(ContractArguments, ASlotThatWasNeverAllocated) {
   expect_refused({.id = "x", .to = each({1}), .source = Source::kSlot, .slot = 64}, "slot");
 }
 TEST_F(ContractArguments, ASlotOfAnotherSize) {
+  NEEDS_MAPPED_ARENAS();
   const std::uint64_t slot = allocate(*producer_, 1000);
   const Outcome& sent =
       send(*producer_, {.id = "x", .bytes = 2000, .to = each({1}), .source = Source::kSlot, .slot = slot});

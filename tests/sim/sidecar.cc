@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <string_view>
+
 namespace sidecar::sim {
 
 Name net_address(Rank rank) { return Name("net:" + std::to_string(rank)); }
@@ -18,13 +21,19 @@ SimSidecar* find_listener(SimWorld& world, const ConnectOptions& options, const 
   return nullptr;
 }
 
+bool arenas_are_private() {
+  const char* const kind = std::getenv("SIM_ARENA");
+  return kind != nullptr && std::string_view(kind) == "cuda";
+}
+
 SimSidecar::SimSidecar(SimWorld& world, const SidecarSpec& spec)
     : SimProcess(world, "sidecar " + std::to_string(spec.rank),
                  spec.machine.empty() ? spec.node : spec.machine),
       clock_(world),
       spec_(spec),
       instance_(world.new_id()),
-      arena_(world.make_arena(machine(), spec.arena_bytes, instance_, spec.mappable)) {
+      arena_(
+          world.make_arena(machine(), spec.arena_bytes, instance_, spec.mappable && !arenas_are_private())) {
   EngineOptions options;
   options.rank = spec.rank;
   options.instance = instance_;

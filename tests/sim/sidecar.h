@@ -70,6 +70,9 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   TimeNs wake_at_ = kNever;  // the earliest wake-up that is scheduled
 };
 
+// SIM_ARENA=cuda: no arena can be mapped, as with `--arena cuda`; clients get all bytes by value.
+bool arenas_are_private();
+
 inline constexpr Rank kRanksMax = 64;  // ranks that can exist in a simulated world
 
 // Who listens at that address, as seen from there; nullptr: connection refused.
