@@ -60,6 +60,7 @@ Fault read_envelope(const wire::Envelope& in, std::uint64_t payload, Message& ou
     case wire::Body::Ack: return read_body<Ack, wire::Ack>(in, payload, out);
     case wire::Body::Refuse: return read_body<Refuse, wire::Refuse>(in, payload, out);
     case wire::Body::Withdraw: return read_body<Withdraw, wire::Withdraw>(in, payload, out);
+    case wire::Body::Retract: return read_body<Retract, wire::Retract>(in, payload, out);
   }
   return illegible("body: unknown message", out);
 }

@@ -27,5 +27,6 @@ Fault read(const wire::StreamEnd& in, std::uint64_t, StreamEnd& out);
 Fault read(const wire::Ack& in, std::uint64_t, Ack& out);
 Fault read(const wire::Refuse& in, std::uint64_t, Refuse& out);
 Fault read(const wire::Withdraw& in, std::uint64_t, Withdraw& out);
+Fault read(const wire::Retract& in, std::uint64_t, Retract& out);
 
 }  // namespace sidecar

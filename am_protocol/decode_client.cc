@@ -40,6 +40,36 @@ Fault check_view(const Reply& reply) {
   return nullptr;
 }
 
+// Whether the call may bring a shard at all.
+Fault check_shard(const Send& send) {
+  if (send.shards == 0) return send.shard == 0 ? nullptr : "shard: of no shards";
+  if (send.shards > kDestinationsMax) return "shards: more than 256";
+  if (send.shard >= send.shards) return "shard: not below shards";
+  if (send.source != Source::kPayload && send.source != Source::kDevice) {
+    return "shards: only of a payload or of GPU memory";
+  }
+  if (send.meta.kind != ChunkKind::kTensor) return "shards: only of a tensor";
+  return send.meta.bytes == 0 ? "shards: of no bytes" : nullptr;
+}
+
+Fault read_source(const wire::Send& in, std::uint64_t payload, Send& out) {
+  switch (out.source) {
+    case Source::kInline:
+      return read_inline(in.inline_data(), out.meta.bytes, payload, out.inline_bytes, out.inline_data);
+    case Source::kPayload: {
+      const std::uint64_t bytes =
+          out.shards == 0 ? out.meta.bytes : shard_of(out.meta.bytes, out.shard, out.shards).bytes;
+      return check_payload(in.inline_data(), bytes, payload);
+    }
+    case Source::kNothing:
+      if (out.slot != 0) return "slot: nothing is sent";
+      return check_no_bytes(in.inline_data(), payload);
+    case Source::kSlot:
+    case Source::kDevice: return check_no_bytes(in.inline_data(), payload);
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 // --- client to sidecar ---
@@ -49,16 +79,19 @@ Fault read(const wire::Send& in, std::uint64_t payload, Send& out) {
   out.slot = in.slot();
   out.timeout_ns = in.timeout_ns();
   out.inline_bytes = 0;
+  out.shard = in.shard();
+  out.shards = in.shards();
+  out.device = DeviceSource{};
   if (const Fault fault = read_meta(in.meta(), out.meta)) return fault;
   if (const Fault fault = read_destinations(in.group_end(), in.ranks(), out.destinations)) return fault;
-  if (!read_enum(in.source(), Source::kSlot, out.source)) return "source: unknown";
-  switch (out.source) {
-    case Source::kInline:
-      return read_inline(in.inline_data(), out.meta.bytes, payload, out.inline_bytes, out.inline_data);
-    case Source::kPayload: return check_payload(in.inline_data(), out.meta.bytes, payload);
-    case Source::kSlot: return check_no_bytes(in.inline_data(), payload);
+  if (!read_enum(in.source(), Source::kDevice, out.source)) return "source: unknown";
+  if (const Fault fault = check_shard(out)) return fault;
+  if (out.source == Source::kDevice) {
+    if (const Fault fault = read_device(in.device(), out.device)) return fault;
+  } else if (in.device() != nullptr) {
+    return "device: the bytes are said to be elsewhere";
   }
-  return nullptr;
+  return read_source(in, payload, out);
 }
 
 Fault read(const wire::Recv& in, std::uint64_t, Recv& out) {

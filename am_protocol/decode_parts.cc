@@ -26,6 +26,30 @@ Fault read_peer_meta(const wire::Meta* in, ChunkMeta& out) {
   return checked ? nullptr : checked.error().what;
 }
 
+namespace {
+
+template <std::size_t N>
+[[nodiscard]] bool read_exactly(const OpaqueBytes* in, std::array<std::byte, N>& out) {
+  if (length(in) != N) return false;
+  std::memcpy(out.data(), in->data(), N);
+  return true;
+}
+
+}  // namespace
+
+Fault read_device(const wire::Device* in, DeviceSource& out) {
+  if (in == nullptr) return "device: missing";
+  out.offset = in->offset();
+  out.has_event = in->event() != nullptr;
+  if (!read_exactly(in->device(), out.device)) return "device.device: not 16 bytes";
+  if (!read_exactly(in->memory(), out.memory)) return "device.memory: not 64 bytes";
+  if (!out.has_event) {
+    out.event.fill(std::byte{0});
+    return nullptr;
+  }
+  return read_exactly(in->event(), out.event) ? nullptr : "device.event: not 64 bytes";
+}
+
 Fault read_arena(const wire::Arena* in, ArenaInfo& out) {
   if (in == nullptr) {
     out.instance = out.nonce = out.bytes = 0;

@@ -58,6 +58,8 @@ inline Fault read_id(const OpaqueBytes* in, DataId& out) {
 Fault read_meta(const wire::Meta* in, ChunkMeta& out);
 // The same, and check_meta().
 Fault read_peer_meta(const wire::Meta* in, ChunkMeta& out);
+// Of a Send: must be there.
+Fault read_device(const wire::Device* in, DeviceSource& out);
 // Absent: no arena.
 Fault read_arena(const wire::Arena* in, ArenaInfo& out);
 Fault read_destinations(const flatbuffers::Vector<std::uint16_t>* group_end,

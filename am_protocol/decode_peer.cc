@@ -55,11 +55,26 @@ Fault read(const wire::Credit& in, std::uint64_t, Credit& out) {
 
 // --- sidecar to sidecar ---
 
+namespace {
+
+Fault check_part(const Chunk& chunk) {
+  if (chunk.part_bytes == 0) return chunk.part_begin == 0 ? nullptr : "part_begin: of no part";
+  if (chunk.is_inline) return "is_inline: a part has a payload";
+  if (chunk.part_begin >= chunk.meta.bytes) return "part_begin: beyond meta.bytes";
+  return chunk.part_bytes > chunk.meta.bytes - chunk.part_begin ? "part_bytes: beyond meta.bytes" : nullptr;
+}
+
+}  // namespace
+
 Fault read(const wire::Chunk& in, std::uint64_t payload, Chunk& out) {
+  out.part_begin = in.part_begin();
+  out.part_bytes = in.part_bytes();
   out.is_inline = in.is_inline();
   out.inline_bytes = 0;
   if (const Fault fault = read_transfer(in.sequence(), in.settled(), out.transfer)) return fault;
   if (const Fault fault = read_peer_meta(in.meta(), out.meta)) return fault;
+  if (const Fault fault = check_part(out)) return fault;
+  if (out.part_bytes != 0) return check_payload(in.inline_data(), out.part_bytes, payload);
   if (!out.is_inline) return check_payload(in.inline_data(), out.meta.bytes, payload);
   return read_inline(in.inline_data(), out.meta.bytes, payload, out.inline_bytes, out.inline_data);
 }
@@ -102,6 +117,13 @@ Fault read(const wire::Refuse& in, std::uint64_t, Refuse& out) {
 Fault read(const wire::Withdraw& in, std::uint64_t, Withdraw& out) {
   out.sequence = in.sequence();
   return out.sequence == 0 ? "sequence: 0" : nullptr;
+}
+
+Fault read(const wire::Retract& in, std::uint64_t, Retract& out) {
+  out.chunk = in.chunk();
+  if (const Fault fault = read_transfer(in.sequence(), in.settled(), out.transfer)) return fault;
+  if (const Fault fault = read_id(in.id(), out.id)) return fault;
+  return out.id.empty() ? "id: empty (1 to 255 bytes)" : nullptr;
 }
 
 }  // namespace sidecar

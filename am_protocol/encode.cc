@@ -95,6 +95,18 @@ Offset<wire::Arena> build(FlatBufferBuilder& b, const ArenaInfo& m) {
   return t.Finish();
 }
 
+template <std::size_t N>
+Vector<std::uint8_t> opaque(FlatBufferBuilder& b, const std::array<std::byte, N>& bytes) {
+  return b.CreateVector(reinterpret_cast<const std::uint8_t*>(bytes.data()), N);
+}
+
+Offset<wire::Device> build(FlatBufferBuilder& b, const DeviceSource& m) {
+  const auto device = opaque(b, m.device);
+  const auto memory = opaque(b, m.memory);
+  const Vector<std::uint8_t> event = m.has_event ? opaque(b, m.event) : 0;
+  return wire::CreateDevice(b, device, memory, m.offset, event);
+}
+
 struct Groups {
   Vector<std::uint16_t> group_end;
   Vector<std::int32_t> ranks;
@@ -161,6 +173,7 @@ Offset<wire::Send> build(FlatBufferBuilder& b, const Send& m) {
   const auto meta = build(b, m.meta);
   const Groups groups = build(b, m.destinations);
   const auto data = inline_bytes(b, m.inline_data, m.inline_bytes);
+  const Offset<wire::Device> device = m.source == Source::kDevice ? build(b, m.device) : 0;
   wire::SendBuilder t(b);
   t.add_request(m.request);
   t.add_slot(m.slot);
@@ -169,6 +182,9 @@ Offset<wire::Send> build(FlatBufferBuilder& b, const Send& m) {
   t.add_group_end(groups.group_end);
   t.add_ranks(groups.ranks);
   t.add_inline_data(data);
+  t.add_device(device);
+  t.add_shard(m.shard);
+  t.add_shards(m.shards);
   t.add_source(to_wire<wire::Source>(m.source));
   return t.Finish();
 }
@@ -233,7 +249,8 @@ Offset<wire::Reply> build(FlatBufferBuilder& b, const Reply& m) {
 Offset<wire::Chunk> build(FlatBufferBuilder& b, const Chunk& m) {
   const auto meta = build(b, m.meta);
   const auto data = inline_bytes(b, m.inline_data, m.is_inline ? m.inline_bytes : 0);
-  return wire::CreateChunk(b, m.transfer.sequence, m.transfer.settled, meta, m.is_inline, data);
+  return wire::CreateChunk(b, m.transfer.sequence, m.transfer.settled, meta, m.is_inline, data, m.part_begin,
+                           m.part_bytes);
 }
 
 Offset<wire::ChunkRef> build(FlatBufferBuilder& b, const ChunkRef& m) {
@@ -255,6 +272,10 @@ Offset<wire::Refuse> build(FlatBufferBuilder& b, const Refuse& m) {
 }
 Offset<wire::Withdraw> build(FlatBufferBuilder& b, const Withdraw& m) {
   return wire::CreateWithdraw(b, m.sequence);
+}
+
+Offset<wire::Retract> build(FlatBufferBuilder& b, const Retract& m) {
+  return wire::CreateRetract(b, m.transfer.sequence, m.transfer.settled, opaque(b, m.id), m.chunk);
 }
 
 template <class Table>

@@ -17,7 +17,7 @@ static_assert(ends_at<wire::Errc>(Errc::kInternal));
 static_assert(ends_at<wire::Dtype>(Dtype::kF8E5M2));
 static_assert(ends_at<wire::ChunkKind>(ChunkKind::kObject));
 static_assert(ends_at<wire::Role>(Role::kPeer));
-static_assert(ends_at<wire::Source>(Source::kSlot));
+static_assert(ends_at<wire::Source>(Source::kDevice));
 static_assert(ends_at<wire::Stage>(Stage::kCaptured));
 static_assert(ends_at<wire::Where>(Where::kPayload));
 static_assert(static_cast<std::size_t>(wire::Body::MAX) == std::variant_size_v<Message>);
@@ -40,10 +40,11 @@ static_assert(kHasFields<ArenaInfo, 4> && kHasFields<ChunkMeta, 10> && kHasField
 static_assert(kHasFields<Destinations, 3> && kHasFields<Transfer, 2>);
 static_assert(kHasFields<Hello, 12> && kHasFields<HelloAck, 9> && kHasFields<Goodbye, 1> &&
               kHasFields<Ping, 2>);
-static_assert(kHasFields<Credit, 2> && kHasFields<Send, 8> && kHasFields<Recv, 5> && kHasFields<Cancel, 1>);
+static_assert(kHasFields<Credit, 2> && kHasFields<Send, 11> && kHasFields<Recv, 5> && kHasFields<Cancel, 1>);
 static_assert(kHasFields<Allocate, 4> && kHasFields<Release, 5> && kHasFields<MarkDone, 3>);
-static_assert(kHasFields<CloseStream, 5> && kHasFields<Reply, 15> && kHasFields<Chunk, 5>);
+static_assert(kHasFields<CloseStream, 5> && kHasFields<Reply, 15> && kHasFields<Chunk, 7>);
 static_assert(kHasFields<ChunkRef, 4> && kHasFields<Unlink, 2> && kHasFields<StreamEnd, 3>);
 static_assert(kHasFields<Ack, 4> && kHasFields<Refuse, 1> && kHasFields<Withdraw, 1>);
+static_assert(kHasFields<Retract, 3> && kHasFields<DeviceSource, 5>);
 
 }  // namespace sidecar

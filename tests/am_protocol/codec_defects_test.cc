@@ -145,6 +145,7 @@ TEST(CodecDefects, IdTooLong) {
 
 TEST(CodecDefects, IdMissing) {
   EXPECT_THAT(refusal(StreamEnd{{1, 1}, DataId(), 1}), StartsWith("id: empty"));
+  EXPECT_THAT(refusal(Retract{{1, 1}, DataId(), 1}), StartsWith("id: empty"));
   Chunk chunk = get<Chunk>("chunk_inline");
   chunk.meta.id = DataId();
   EXPECT_THAT(refusal(chunk), StartsWith("id: empty"));

@@ -117,7 +117,7 @@ TEST(CodecRules, EnumsOutOfRange) {
   hello_ack.code = static_cast<Errc>(15);
   EXPECT_THAT(refusal(hello_ack), StartsWith("code:"));
   Send send = get<Send>("send_inline");
-  send.source = static_cast<Source>(3);
+  send.source = static_cast<Source>(5);
   EXPECT_THAT(refusal(send), StartsWith("source:"));
   send = get<Send>("send_inline");
   send.meta.dtype = static_cast<Dtype>(17);
@@ -175,10 +175,12 @@ TEST(CodecRules, SequenceZero) {
   EXPECT_THAT(refusal(Ack{}), StartsWith("sequence:"));
   EXPECT_THAT(refusal(Refuse{}), StartsWith("sequence:"));
   EXPECT_THAT(refusal(Withdraw{}), StartsWith("sequence:"));
+  EXPECT_THAT(refusal(Retract{{0, 0}, DataId("x"), 1}), StartsWith("sequence:"));
 }
 
 TEST(CodecRules, SettledAboveSequence) {
   EXPECT_THAT(refusal(Unlink{{5, 6}, 1}), StartsWith("settled:"));
+  EXPECT_THAT(refusal(Retract{{5, 6}, DataId("x"), 1}), StartsWith("settled:"));
   Chunk chunk = get<Chunk>("chunk_inline");
   chunk.transfer = {5, 6};
   EXPECT_THAT(refusal(chunk), StartsWith("settled:"));

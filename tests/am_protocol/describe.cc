@@ -84,6 +84,15 @@ void parts(Description& d, const ArenaInfo& m) {
   d.field("arena.path", m.path, Name());
 }
 
+void parts(Description& d, const DeviceSource& m) {
+  const auto whole = [](const auto& bytes) { return show(ConstBytes(bytes)); };
+  const DeviceSource by_default{};
+  if (m.device != by_default.device) d.add("device.device", whole(m.device));
+  if (m.memory != by_default.memory) d.add("device.memory", whole(m.memory));
+  d.field("device.offset", m.offset, by_default.offset);
+  if (m.has_event) d.add("device.event", whole(m.event));
+}
+
 void parts(Description& d, const Destinations& m) {
   d.list("group_end", m.group_end, m.groups);
   d.list("ranks", m.ranks, m.groups == 0 ? 0 : m.group_end[m.groups - 1]);
@@ -162,6 +171,9 @@ std::string text(const Send& m) {
   FIELD(slot);
   FIELD(timeout_ns);
   d.bytes("inline_data", m.inline_data, m.inline_bytes);
+  FIELD(shard);
+  FIELD(shards);
+  parts(d, m.device);
   return d.take();
 }
 
@@ -247,6 +259,8 @@ std::string text(const Chunk& m) {
   parts(d, m.meta);
   FIELD(is_inline);
   d.bytes("inline_data", m.inline_data, m.inline_bytes);
+  FIELD(part_begin);
+  FIELD(part_bytes);
   return d.take();
 }
 
@@ -298,6 +312,15 @@ std::string text(const Withdraw& m) {
   const Withdraw by_default{};
   Description d("Withdraw");
   FIELD(sequence);
+  return d.take();
+}
+
+std::string text(const Retract& m) {
+  const Retract by_default{};
+  Description d("Retract");
+  parts(d, m.transfer);
+  FIELD(id);
+  FIELD(chunk);
   return d.take();
 }
 

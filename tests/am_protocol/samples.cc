@@ -131,6 +131,39 @@ void connections(std::vector<Sample>& out) {
   out.push_back({"credit_resume", Credit{0, true}});
 }
 
+template <std::size_t N>
+void fill(std::array<std::byte, N>& bytes, std::uint8_t first) {
+  for (std::size_t i = 0; i < N; ++i) bytes[i] = static_cast<std::byte>(first + i);
+}
+
+DeviceSource gpu_memory() {
+  DeviceSource m;
+  fill(m.device, 1);
+  fill(m.memory, 0x40);
+  m.offset = 1ull << 33;
+  return m;
+}
+
+void group_sends(std::vector<Sample>& out) {
+  Send shard = send(Source::kPayload, tensor(1 << 20));
+  shard.shard = 2;
+  shard.shards = 4;
+  out.push_back({"send_shard", shard, 1 << 18});
+  shard.shards = kDestinationsMax;
+  shard.shard = kDestinationsMax - 1;
+  shard.meta = tensor(512);
+  out.push_back({"send_shard_of_no_bytes", shard});
+  out.push_back({"send_nothing", send(Source::kNothing, tensor(1 << 20))});
+  Send device = send(Source::kDevice, tensor(1 << 20));
+  device.device = gpu_memory();
+  out.push_back({"send_device", device});
+  device.shard = 1;
+  device.shards = 2;
+  device.device.has_event = true;
+  fill(device.device.event, 0x80);
+  out.push_back({"send_device_shard", device});
+}
+
 void client_requests(std::vector<Sample>& out) {
   Send tokens = send(Source::kInline, object(64));
   fill_inline(tokens, 64);
@@ -257,6 +290,13 @@ void transfers(std::vector<Sample>& out) {
   out.push_back({"ack_already_exists", Ack{19, Errc::kAlreadyExists, full<kTextBytesMax>('x'), 0}});
   out.push_back({"refuse", Refuse{20}});
   out.push_back({"withdraw", Withdraw{21}});
+  Chunk part;
+  part.transfer = {22, 20};
+  part.meta = tensor(1 << 20);
+  part.part_begin = 1 << 18;
+  part.part_bytes = 3 << 18;
+  out.push_back({"chunk_part", part, 3 << 18});
+  out.push_back({"retract", Retract{{23, 22}, DataId("request-17/hidden"), 2}});
 }
 
 }  // namespace
@@ -307,6 +347,7 @@ std::vector<Sample> samples() {
   std::vector<Sample> out;
   connections(out);
   client_requests(out);
+  group_sends(out);
   replies(out);
   transfers(out);
   return out;
