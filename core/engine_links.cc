@@ -76,6 +76,7 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
   const TimeNs now = host_.now();
   peer.state = LinkState::kUp;
   peer.mapped = answer.mapped;
+  peer.version = answer.version;
   peer.eager_sent = peer.eager_consumed = 0;
   peer.backoff = 0;
   peer.wanted_since = kNever;

@@ -39,7 +39,8 @@ void Engine::issue(Outgoing& outgoing, Shard& shard) {
 // before.
 void Engine::choose_parts(Outgoing& outgoing) {
   for (Destination* d = outgoing.destinations.front(); d != nullptr; d = Outgoing::DestinationList::next(d)) {
-    const bool able = d->peer->state == LinkState::kUp && !d->peer->mapped;
+    const bool able =
+        d->peer->state == LinkState::kUp && !d->peer->mapped && d->peer->version >= kGroupsVersion;
     if (d->over || d->in_parts || d->result != Errc::kOk || !able) continue;
     d->in_parts = true;
     for (Shard* s = outgoing.shards.front(); s != nullptr; s = Outgoing::ShardList::next(s)) {
@@ -232,7 +233,7 @@ void Engine::end_shard(Shard& shard, const Error& why) {
 // What it would have brought never comes.
 void Engine::shard_lost(Shard& shard, const Error& why) {
   const Error others{Errc::kPeerLost, shard.member,
-                  "send: a member of the group was lost before its shard was here"};
+                     "send: a member of the group was lost before its shard was here"};
   abandon(*shard.outgoing, &shard, why, others);
 }
 

@@ -12,7 +12,9 @@
 namespace sidecar {
 
 inline constexpr std::uint16_t kProtocolVersionMin = 1;
-inline constexpr std::uint16_t kProtocolVersionMax = 1;
+inline constexpr std::uint16_t kProtocolVersionMax = 2;
+// From this one on: shards, parts of a chunk, Retract, Source::kNothing and kDevice.
+inline constexpr std::uint16_t kGroupsVersion = 2;
 
 using Ticket = FixedText<64>;  // proves a registration (client) or a peer's permission (sidecar); opaque
 

@@ -23,7 +23,8 @@ struct Peer {
   // Our own link to it.
   LinkState state = LinkState::kDown;
   LinkId out;
-  bool mapped = false;  // it has our arena mapped: chunks go as references
+  bool mapped = false;                          // it has our arena mapped: chunks go as references
+  std::uint16_t version = kProtocolVersionMin;  // of the protocol, on this link
   bool local = false;
   std::uint64_t eager_sent = 0;      // on this link, payload bytes
   std::uint64_t eager_consumed = 0;  // as it told us

@@ -101,6 +101,7 @@ void connections(std::vector<Sample>& out) {
   peer.arena = arena();
   out.push_back({"hello_peer", peer});
   Hello client;
+  client.version_max = 1;
   client.link = 1;
   client.rank = 0;
   client.instance = 5;
@@ -119,6 +120,7 @@ void connections(std::vector<Sample>& out) {
   accepted.arena.path = full<kNameBytesMax>('p');
   out.push_back({"hello_ack", accepted});
   HelloAck refused;
+  refused.version = 1;
   refused.code = Errc::kUnauthorized;
   refused.text = Text("ticket: unknown or used");
   out.push_back({"hello_ack_refused", refused});

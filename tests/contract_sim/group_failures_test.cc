@@ -231,6 +231,22 @@ TEST_F(ContractGroupFailures, MembersWaitForRoomInTheSendersArenaTogether) {
   all_ok(producers_, requests);
 }
 
+TEST_F(ContractGroupFailures, APeerThatKnowsNoPartsGetsTheChunkWhole) {
+  world_.network().spoil([](SimProcess&, SimProcess&, Message& message) {
+    if (auto* hello = std::get_if<Hello>(&message)) hello->version_max = 1;
+    return false;
+  });
+  add(4, "c", 4 * kMiB);
+  EXPECT_THAT(send(*producers_[0], {.id = "connects", .to = each({4})}), IsOk());
+  spec_.to = each({4});
+  const RequestId first = producers_[0]->send(spec_);
+  settle();
+  EXPECT_EQ(sidecar(4).stats().counters.bytes_received, 256u) << "nothing of it yet";
+  EXPECT_THAT(send(*producers_[1], spec_), IsOk());
+  EXPECT_THAT(wait(*producers_[0], first), IsOk());
+  EXPECT_THAT(recv(client(4), "x"), IsOk());
+}
+
 // --- a peer that sends parts that do not fit together
 // ---------------------------------------------------------------------------------------------------------------
 

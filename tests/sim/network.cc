@@ -64,7 +64,9 @@ void SimNetwork::hello_arrives(const LinkRef& link) {
     end.id = to->transport().add(link, 1);
     end.state = SimLink::State::kConnecting;
     const LinkId id = end.id;
-    Result<HelloAck> answer = to->events().on_hello(id, link->hello);
+    Message hello = link->hello;
+    if (spoil_) (void)spoil_(*link->end[0].process, *to, hello);
+    Result<HelloAck> answer = to->events().on_hello(id, std::get<Hello>(hello));
     if (end.state != SimLink::State::kConnecting) return;  // closed meanwhile, the other end is told
     if (tracing())
       trace(world_.now(), to->name() + (answer ? " accepts " : " refuses ") + link->end[0].process->name());

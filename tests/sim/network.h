@@ -137,7 +137,8 @@ class SimNetwork {
   void filter(std::function<bool(SimProcess& from, SimProcess& to, const Message&)> keep) {
     keep_ = std::move(keep);
   }
-  // True: the message comes as bytes that make none; what is left of it then can still be read.
+  // True: the message comes as bytes that make none; what is left of it then can still be read. Sees Hello
+  // too, which always is one.
   void spoil(std::function<bool(SimProcess& from, SimProcess& to, Message&)> spoil) {
     spoil_ = std::move(spoil);
   }
