@@ -110,6 +110,9 @@ class Device {
   // Starts to copy into.size() bytes of another process's GPU memory into our own; DeviceEvents::on_copied
   // tells.
   virtual void copy(const DeviceSource& source, Bytes into, Token token) = 0;
+  // Nobody wants that copy any more: what has not begun does not begin. on_copied comes all the same, with an
+  // error or, if it was too late, as if nothing had been said. An unknown token is ignored.
+  virtual void cancel(Token /*token*/) {}
 };
 
 class DeviceEvents {
