@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 #include <linux/magic.h>
+#include <numa.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "core/log.h"
 
 namespace sidecar {
 namespace {
@@ -42,26 +46,42 @@ const char* arena_kind_name(ArenaKind kind) {
     case ArenaKind::kAuto: return "auto";
     case ArenaKind::kShared: return "shared";
     case ArenaKind::kHost: return "host";
+    case ArenaKind::kCuda: return "cuda";
   }
   return "unknown";
 }
 
-Result<std::unique_ptr<Arena>> Arena::create(const ArenaOptions& options) {
+Result<std::unique_ptr<Arena>> Arena::create(const ArenaOptions& wanted) {
+  ArenaOptions options = wanted;
   if (options.bytes == 0 || options.bytes > (std::uint64_t{1} << 46)) {
     return fail(Errc::kInvalidArgument, "an arena has 1 byte to 64 TiB", kNoRank, options.bytes);
   }
   if (options.instance == 0) return fail(Errc::kInvalidArgument, "an arena needs its owner's instance id");
+  if (options.cuda != nullptr && options.device >= 0) {
+    if (options.device >= options.cuda->devices()) {
+      return fail(Errc::kInvalidArgument, "an arena's GPU is none of this host's (number, GPUs)", kNoRank,
+                  static_cast<std::uint64_t>(options.device),
+                  static_cast<std::uint64_t>(options.cuda->devices()));
+    }
+    if (options.numa_node < 0) options.numa_node = options.cuda->device(options.device).numa_node;
+  }
   std::unique_ptr<Arena> arena(new Arena());
   arena->kind_ = options.kind == ArenaKind::kAuto ? ArenaKind::kShared : options.kind;
   arena->bytes_ = round_up(options.bytes, kRound);
   arena->instance_ = options.instance;
-  const Status made =
-      arena->kind_ == ArenaKind::kShared ? arena->create_shared(options) : arena->create_host(options);
+  const Status made = arena->kind_ == ArenaKind::kShared ? arena->create_shared(options)
+                      : arena->kind_ == ArenaKind::kCuda ? arena->create_cuda(options)
+                                                         : arena->create_host(options);
   if (!made) return tl::unexpected(made.error());  // what was made so far goes with `arena`
+  if (arena->kind_ == ArenaKind::kShared && options.cuda != nullptr) arena->pin(options);
   return arena;
 }
 
 Arena::~Arena() {
+  if (cuda_ != nullptr) {
+    const Status gone = cuda_->free_host(device_, data_);
+    if (!gone) LOG_WARN("the arena's memory stays with CUDA: {}", to_string(gone.error()));
+  }
   if (file_.fd.valid()) unlink_arena_file(file_);
 }
 
@@ -119,6 +139,39 @@ Status Arena::create_host(const ArenaOptions& options) {
   if (!mapping) return tl::unexpected(mapping.error());
   mapping_ = std::move(*mapping);
   return fill(options, -1, 0, false);
+}
+
+Status Arena::create_cuda(const ArenaOptions& options) {
+  if (options.cuda == nullptr) return fail(Errc::kUnavailable, "an arena of kind cuda needs a GPU");
+  const int device = std::max(options.device, 0);
+  // The driver takes its pages where this thread would.
+  const bool node = options.numa_node >= 0 && numa_available() >= 0 && options.numa_node <= numa_max_node();
+  if (node) numa_set_preferred(options.numa_node);
+  const Result<void*> data = options.cuda->allocate_host(device, bytes_);
+  if (node) numa_set_localalloc();
+  if (!data) return tl::unexpected(data.error());
+  data_ = static_cast<std::byte*>(*data);
+  cuda_ = options.cuda;
+  device_ = device;
+  description_ = fmt::format(
+      "cuda arena: {:.1f} MiB, private, pinned by CUDA on behalf of GPU {}, {}",
+      static_cast<double>(bytes_) / (1 << 20), device,
+      node ? fmt::format("NUMA node {} preferred", options.numa_node) : std::string("any NUMA node"));
+  return {};
+}
+
+// Copies between a GPU and memory that is not pinned work as well: they are slower, and hold up the thread
+// that starts them.
+void Arena::pin(const ArenaOptions& options) {
+  const int device = std::max(options.device, 0);
+  auto registration = CudaRegistration::make(*options.cuda, device, data_, bytes_, false);
+  if (registration) {
+    registration_ = *std::move(registration);
+    description_ += fmt::format("; registered with CUDA on behalf of GPU {}", device);
+    return;
+  }
+  description_ += fmt::format("; not registered with CUDA, so copies from GPUs are slow: {}",
+                              to_string(registration.error()));
 }
 
 // Makes the mapping real and says what came of it.
