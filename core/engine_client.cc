@@ -217,7 +217,9 @@ void Engine::client_gone(Client& client, bool proven) {
   while (Shard* sending = client.sends.pop_front()) {
     sending->client = nullptr;
     const bool with_us = sending->source == Source::kInline;  // its bytes are
-    if (sending->state == ShardState::kWaiting && !with_us) shard_lost(*sending, Error{Errc::kPeerLost});
+    const bool copying = sending->state == ShardState::kMoving && sending->source == Source::kDevice;
+    if (copying || (sending->state == ShardState::kWaiting && !with_us))
+      shard_lost(*sending, Error{Errc::kPeerLost});
   }
   for (Allocation* waits = client.allocations.front(); waits != nullptr;) {
     Allocation* const next = Client::AllocationList::next(waits);

@@ -187,6 +187,7 @@ void Engine::abandon(Outgoing& outgoing, const Shard* cause, const Error& why, c
     answer_shard(*s, s == cause ? &why : &others);
     timers_.cancel(s->timer);
     if (s->state == ShardState::kWaiting) discard(s->link, std::exchange(s->incoming, {}));
+    if (s->state == ShardState::kMoving && s->source == Source::kDevice) device_->cancel(s->copying);
   }
   outgoing.abandoned = true;
   leave_lines(outgoing);

@@ -222,7 +222,8 @@ void Engine::start_shard(Shard& shard, const std::byte* inline_data) {
   ++outgoing.moving;
   if (shard.source == Source::kDevice) {
     connect_early(outgoing);
-    device_->copy(shard.device, into, expect({.what = What::kShardCopied, .shard = &shard}));
+    shard.copying = expect({.what = What::kShardCopied, .shard = &shard});
+    device_->copy(shard.device, into, shard.copying);
     return;
   }
   const Incoming incoming = std::exchange(shard.incoming, {});

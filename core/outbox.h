@@ -83,7 +83,8 @@ struct Shard {
   LinkId link;               // payload: where it comes from
   Incoming incoming;
   std::unique_ptr<std::byte[]> inline_copy;  // inline bytes while there is no room: pressure only
-  DeviceSource device;                       // GPU memory
+  DeviceSource device;                       // GPU memory,
+  Token copying = 0;                         // and its copy, while moving
   TimerNode timer;
   ListHook in_outgoing, in_client;
 };

@@ -112,7 +112,7 @@ class Device {
   virtual void copy(const DeviceSource& source, Bytes into, Token token) = 0;
   // Nobody wants that copy any more: what has not begun does not begin. on_copied comes all the same, with an
   // error or, if it was too late, as if nothing had been said. An unknown token is ignored.
-  virtual void cancel(Token /*token*/) {}
+  virtual void cancel(Token token) = 0;
 };
 
 class DeviceEvents {

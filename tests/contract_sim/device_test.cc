@@ -113,10 +113,23 @@ TEST_F(ContractDevice, AProducerThatDiesInTheMiddleOfACopyLeavesNothing) {
 
 TEST_F(ContractDevice, ASlotIsNotReusedWhileACopyThatWasGivenUpStillWritesToIt) {
   sidecar(0).device().hold(true);
+  sidecar(0).device().write_on(true);
   const RequestId request = from_gpu("x", kMiB, {1}, kSecond);
   EXPECT_THAT(wait(*producer_, request), IsError(Errc::kTimeout));
   EXPECT_EQ(sidecar(0).stats().send.runs, 1u);
   sidecar(0).device().hold(false);
+  settle();
+  EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
+}
+
+TEST_F(ContractDevice, ACopyThatNobodyWantsAnyMoreIsTakenBack) {
+  sidecar(0).device().hold(true);  // as behind an event that never comes
+  const RequestId late = from_gpu("x", kMiB, {1}, kSecond);
+  EXPECT_THAT(wait(*producer_, late), IsError(Errc::kTimeout));
+  const RequestId given_up = from_gpu("y", kMiB, {1});
+  settle();
+  producer_->cancel(given_up);
+  EXPECT_THAT(wait(*producer_, given_up), IsError(Errc::kCancelled));
   settle();
   EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
 }

@@ -27,6 +27,11 @@ void SimDevice::copy(const DeviceSource& source, Bytes into, Token token) {
 void SimDevice::go_on(const std::shared_ptr<Copy>& copy) {
   SimWorld& world = home_.world();
   world.post(home_, world.random().between(1, 50 * kMicrosecond), [this, copy, &world] {
+    const bool cancelled = cancelled_.erase(copy->token) > 0;
+    if (cancelled) {
+      home_.engine().on_copied(copy->token, copy->done, fail(Errc::kCancelled, "nobody wants it"));
+      return;
+    }
     if (held_ && through_ == 0) return go_on(copy);
     if (held_) --through_;
     const auto memory = world.gpu_memories().find(copy->name);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 
 #include "core/ports.h"
 #include "tests/sim/process.h"
@@ -21,9 +22,13 @@ class SimDevice final : public Device {
 
   explicit SimDevice(SimSidecar& home) : home_(home) {}
   void copy(const DeviceSource& source, Bytes into, Token token) override;
+  void cancel(Token token) override {
+    if (!writes_on_) cancelled_.insert(token);
+  }
 
   void hold(bool held) { held_ = held; }                                 // nothing goes on until it is let go
   void let_pieces_through(std::uint64_t pieces) { through_ += pieces; }  // while held
+  void write_on(bool on) { writes_on_ = on; }                            // cancels come too late
   void fail_next() { fail_next_ = true; }
   [[nodiscard]] std::uint64_t pieces_copied() const { return pieces_copied_; }
 
@@ -38,7 +43,9 @@ class SimDevice final : public Device {
   void go_on(const std::shared_ptr<Copy>& copy);
 
   SimSidecar& home_;
+  std::set<Token> cancelled_;
   bool held_ = false;
+  bool writes_on_ = false;
   bool fail_next_ = false;
   std::uint64_t through_ = 0;
   std::uint64_t pieces_copied_ = 0;
