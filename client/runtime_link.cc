@@ -88,7 +88,7 @@ Failure Runtime::connect(bool local, TimeNs until) {
   Hello hello;
   hello.role = Role::kClient;
   hello.link = random_link();
-  hello.rank = rank();
+  hello.rank = options_.rank;  // whom the ticket is for: a member of the group, not always its leader
   hello.instance = instance_;
   hello.to_instance = registered_.sidecar;
   hello.pid = ::getpid();

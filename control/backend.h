@@ -9,6 +9,7 @@
 
 #include "am_protocol/transport.h"
 #include "control/peers.h"
+#include "core/engine.h"
 #include "core/engine_stats.h"
 #include "core/loop.h"
 #include "core/messages.h"
@@ -42,9 +43,9 @@ struct Identity {
 class Backend {
  public:
   virtual ~Backend() = default;
-  // The client may connect with that ticket. Registering again replaces its hints and its ticket.
-  virtual Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
-                                         std::uint64_t receive_unit_bytes) = 0;
+  // The client may connect with that ticket, saying that rank. Registering again replaces its registration
+  // and its ticket.
+  virtual Result<Ticket> register_client(const ClientRegistration& client) = 0;
   // An unknown client is not an error; another client's ticket is.
   virtual Status unregister_client(InstanceId client, const Ticket& ticket) = 0;
   // That sidecar may connect, once.

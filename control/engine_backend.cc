@@ -4,11 +4,10 @@
 
 namespace sidecar {
 
-Result<Ticket> EngineBackend::register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
-                                              std::uint64_t receive_unit_bytes) {
-  const Status registered = engine_.register_client({client, send_unit_bytes, receive_unit_bytes});
+Result<Ticket> EngineBackend::register_client(const ClientRegistration& client) {
+  const Status registered = engine_.register_client(client);
   if (!registered) return tl::unexpected(registered.error());
-  return tickets_.issue_client(client, rank);
+  return tickets_.issue_client(client.instance, client.rank);
 }
 
 Status EngineBackend::unregister_client(InstanceId client, const Ticket& ticket) {

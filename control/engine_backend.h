@@ -23,8 +23,7 @@ class EngineBackend final : public Backend {
         host_(host),
         on_drain_(std::move(on_drain)) {}
 
-  Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
-                                 std::uint64_t receive_unit_bytes) override;
+  Result<Ticket> register_client(const ClientRegistration& client) override;
   Status unregister_client(InstanceId client, const Ticket& ticket) override;
   Result<Ticket> admit_peer(Rank from, InstanceId instance) override;
   EngineStats stats() const override { return engine_.stats(); }

@@ -17,18 +17,17 @@ class RegistrationService final : public v1::Registration::Service {
 
   grpc::Status Register(grpc::ServerContext*, const v1::RegisterRequest* request,
                         v1::RegisterResponse* response) override {
-    Rank leader = kNoRank;
-    if (grpc::Status status = check(*request, &leader); !status.ok()) return status;
+    ClientRegistration client;
+    if (grpc::Status status = check(*request, &client); !status.ok()) return status;
+    const Rank leader = client.group.front();
     response->set_leader(leader);
     if (leader != identity_.rank) {
       response->set_leader_grpc_address(identity_.peers.find(leader)->text());
       return grpc::Status::OK;
     }
-    auto ticket = ask<Result<Ticket>>(
-        context_.mailbox,
-        [&backend = context_.backend, client = request->client_instance(), rank = request->rank(),
-         send = request->send_unit_bytes(), receive = request->recv_unit_bytes()] {
-          return backend.register_client(client, rank, send, receive);
+    auto ticket =
+        ask<Result<Ticket>>(context_.mailbox, [&backend = context_.backend, client = std::move(client)] {
+          return backend.register_client(client);
         });
     if (!ticket) return ticket.error();
     if (!*ticket) return to_grpc(ticket->error());
@@ -48,8 +47,8 @@ class RegistrationService final : public v1::Registration::Service {
   }
 
  private:
-  // What can be said without knowing the other clients. *leader: of the group that was named.
-  grpc::Status check(const v1::RegisterRequest& request, Rank* leader) const {
+  // What can be said without knowing the other clients. *client: what was asked for, in full.
+  grpc::Status check(const v1::RegisterRequest& request, ClientRegistration* client) const {
     if (request.client_instance() == 0)
       return invalid("client_instance is 0: it must be random per process start");
     if (!identity_.peers.knows(request.rank())) {
@@ -72,11 +71,13 @@ class RegistrationService final : public v1::Registration::Service {
     for (const Rank rank : group) {
       if (!identity_.peers.knows(rank)) return invalid(fmt::format("group: rank {} does not exist", rank));
     }
-    *leader = group.front();
-    if (*leader != identity_.rank && request.rank() != identity_.rank) {
+    const Rank leader = group.front();
+    if (!std::binary_search(group.begin(), group.end(), identity_.rank)) {
       return invalid(fmt::format("this is rank {}, not rank {} nor its group's leader, rank {}",
-                                 identity_.rank, request.rank(), *leader));
+                                 identity_.rank, request.rank(), leader));
     }
+    *client = {request.client_instance(), request.send_unit_bytes(), request.recv_unit_bytes(),
+               request.rank(), std::move(group)};
     return check_versions(identity_, fmt::format("the client for rank {}", request.rank()),
                           request.protocol_version_min(), request.protocol_version_max(),
                           request.ucx_version());

@@ -14,14 +14,11 @@ class FakeBackend final : public Backend {
  public:
   FakeBackend(Loop& loop, InstanceId instance) : loop_(loop), tickets(instance) {}
 
-  Result<Ticket> register_client(InstanceId client, Rank rank, std::uint64_t send_unit_bytes,
-                                 std::uint64_t receive_unit_bytes) override {
+  Result<Ticket> register_client(const ClientRegistration& client) override {
     CHECK_ON_LOOP(loop_);
-    if (!refuse.what[0]) {
-      units = {send_unit_bytes, receive_unit_bytes};
-      return tickets.issue_client(client, rank);
-    }
-    return tl::unexpected(refuse);
+    if (refuse.what[0]) return tl::unexpected(refuse);
+    registered = client;
+    return tickets.issue_client(client.instance, client.rank);
   }
   Status unregister_client(InstanceId client, const Ticket& ticket) override {
     CHECK_ON_LOOP(loop_);
@@ -68,7 +65,7 @@ class FakeBackend final : public Backend {
   TransportCounters transport;
   std::vector<ChunkInfo> chunk_rows;
   std::vector<PeerInfo> peer_rows;
-  std::pair<std::uint64_t, std::uint64_t> units;
+  ClientRegistration registered;                  // the last one
   Error refuse{Errc::kUnavailable, kNoRank, ""};  // register_client fails with it when it has a text
   bool draining = false;
 };

@@ -29,7 +29,12 @@ TEST_F(ControlServerTest, RegisterTellsAClientAllItNeeds) {
   hello.rank = 1;
   hello.ticket.assign(response.ticket());
   EXPECT_TRUE(on_loop([&] { return backend_.tickets.redeem(hello, 0); }));
-  EXPECT_EQ(on_loop([&] { return backend_.units; }), (std::pair<std::uint64_t, std::uint64_t>(8192, 4096)));
+  const ClientRegistration registered = on_loop([&] { return backend_.registered; });
+  EXPECT_EQ(registered.instance, 5u);
+  EXPECT_EQ(registered.send_unit_bytes, 8192u);
+  EXPECT_EQ(registered.receive_unit_bytes, 4096u);
+  EXPECT_EQ(registered.rank, 1);
+  EXPECT_EQ(registered.group, std::vector<Rank>{1});
 }
 
 TEST_F(ControlServerTest, RegisterRefusesWhatCannotWorkInWords) {
@@ -83,6 +88,69 @@ TEST_F(ControlServerTest, TheLeaderRegistersMembersOfItsGroup) {
   ASSERT_TRUE(register_client(member, &response).ok());
   EXPECT_EQ(response.leader(), 1);
   EXPECT_FALSE(response.ticket().empty());
+  const ClientRegistration registered = on_loop([&] { return backend_.registered; });
+  EXPECT_EQ(registered.rank, 3);
+  EXPECT_EQ(registered.group, (std::vector<Rank>{1, 3}));
+}
+
+TEST_F(ControlServerTest, MembersRegisterWithTheLeaderInAnyOrderTwiceAndAfterLeaving) {
+  const auto member = [&](InstanceId instance, Rank rank) {
+    v1::RegisterRequest asked = request();
+    asked.set_client_instance(instance);
+    asked.set_rank(rank);
+    for (const Rank each : {2, 3, 1}) asked.add_group(each);
+    v1::RegisterResponse response;
+    EXPECT_TRUE(register_client(asked, &response).ok()) << rank;
+    EXPECT_TRUE(response.leader_grpc_address().empty());
+    EXPECT_EQ(on_loop([&] { return backend_.registered.rank; }), rank);
+    return Ticket(response.ticket());
+  };
+  const auto may_connect = [&](InstanceId instance, Rank rank, const Ticket& ticket) {
+    Hello hello;
+    hello.instance = instance;
+    hello.to_instance = kSelf;
+    hello.rank = rank;
+    hello.ticket = ticket;
+    return on_loop([&] { return backend_.tickets.redeem(hello, 0).has_value(); });
+  };
+  const Ticket third = member(53, 3), first = member(51, 1), second = member(52, 2);
+  EXPECT_TRUE(may_connect(51, 1, first));
+  EXPECT_TRUE(may_connect(52, 2, second));
+  EXPECT_TRUE(may_connect(53, 3, third));
+  EXPECT_FALSE(may_connect(53, 2, third));  // as another member
+
+  const Ticket again = member(53, 3);  // twice: the newer ticket counts
+  EXPECT_FALSE(may_connect(53, 3, third));
+  EXPECT_TRUE(may_connect(53, 3, again));
+
+  v1::UnregisterRequest leave;
+  leave.set_client_instance(52);
+  leave.set_ticket(std::string(second.view()));
+  v1::UnregisterResponse left;
+  grpc::ClientContext context;
+  ASSERT_TRUE(v1::Registration::NewStub(channel_)->Unregister(&context, leave, &left).ok());
+  EXPECT_FALSE(may_connect(52, 2, second));
+  EXPECT_TRUE(may_connect(51, 1, first));
+  EXPECT_TRUE(may_connect(52, 2, member(52, 2)));
+  EXPECT_TRUE(may_connect(62, 2, member(62, 2)));  // respawned: another process of the same rank
+}
+
+TEST_F(ControlServerTest, AMemberIsSentToItsLeaderInAnyOrderTwiceAndAfterLeaving) {
+  auto member = request();  // rank 1, at its own sidecar
+  for (const Rank rank : {2, 1, 0}) member.add_group(rank);
+  for (int time = 0; time < 3; ++time) {
+    v1::RegisterResponse response;
+    ASSERT_TRUE(register_client(member, &response).ok());
+    EXPECT_EQ(response.leader_grpc_address(), "127.0.0.1:10000");
+    EXPECT_TRUE(response.ticket().empty());
+    v1::UnregisterRequest leave;  // where it was never registered: no error
+    leave.set_client_instance(member.client_instance());
+    v1::UnregisterResponse left;
+    grpc::ClientContext context;
+    EXPECT_TRUE(v1::Registration::NewStub(channel_)->Unregister(&context, leave, &left).ok());
+    std::reverse(member.mutable_group()->begin(), member.mutable_group()->end());
+  }
+  EXPECT_EQ(on_loop([&] { return backend_.tickets.clients(); }), 0u);
 }
 
 TEST_F(ControlServerTest, TheEnginesRefusalReachesTheClient) {
