@@ -1,5 +1,7 @@
 #include "client/arguments.h"
 
+#include <algorithm>
+
 #include "sidecar/future.h"
 
 namespace sidecar::client_internal {
@@ -22,6 +24,24 @@ Failure failure_of(const Reply& reply) {
   return failure;
 }
 
+Failure complete(ClientOptions& options) {
+  Group& group = options.group;
+  std::sort(group.begin(), group.end());
+  if (options.rank == kNoRank) options.rank = group.empty() ? 0 : group.front();
+  if (options.rank < 0) return {Errc::kInvalidArgument, kNoRank, "rank: negative"};
+  if (group.empty()) group = {options.rank};
+  if (group.front() < 0) return {Errc::kInvalidArgument, kNoRank, "group: a negative rank"};
+  if (group.size() > kDestinationsMax) {
+    return {Errc::kInvalidArgument, kNoRank, "group: more than 256 ranks"};
+  }
+  const auto twice = std::adjacent_find(group.begin(), group.end());
+  if (twice != group.end()) return {Errc::kInvalidArgument, *twice, "group: names a rank twice"};
+  if (!std::binary_search(group.begin(), group.end(), options.rank)) {
+    return {Errc::kInvalidArgument, options.rank, "group: does not contain the rank"};
+  }
+  return {Errc::kOk, kNoRank, ""};
+}
+
 Result<DataId> data_id_of(std::string_view id) {
   if (id.empty()) return fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   if (id.size() > kDataIdBytesMax) {
@@ -30,7 +50,7 @@ Result<DataId> data_id_of(std::string_view id) {
   return DataId(id);
 }
 
-Result<Destinations> destinations_of(const Groups& groups, Rank self) {
+Result<Destinations> destinations_of(const Groups& groups, const Group& own) {
   Destinations destinations;
   for (const Group& group : groups) {
     if (!destinations.add_group(group)) {
@@ -38,8 +58,14 @@ Result<Destinations> destinations_of(const Groups& groups, Rank self) {
                   kDestinationsMax);
     }
   }
-  const Status checked = check_destinations(destinations, self);
+  const Status checked = check_destinations(destinations, kNoRank);
   if (!checked) return tl::unexpected(checked.error());
+  for (const Group& group : groups) {
+    const auto at = std::find_first_of(group.begin(), group.end(), own.begin(), own.end());
+    if (at != group.end()) {
+      return fail(Errc::kInvalidArgument, "destinations: a rank of the sender's own group", *at);
+    }
+  }
   return destinations;
 }
 

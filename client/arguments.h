@@ -8,6 +8,7 @@
 #include "core/messages.h"
 #include "sidecar/data.h"
 #include "sidecar/failure.h"
+#include "sidecar/options.h"
 
 namespace sidecar::client_internal {
 
@@ -15,8 +16,12 @@ Failure failure_of(const Error& error);
 // What the sidecar answered; not for kOk.
 Failure failure_of(const Reply& reply);
 
+// Fills in rank and group as options.h says, and sorts the group. Not kOk: they contradict each other.
+Failure complete(ClientOptions& options);
+
 Result<DataId> data_id_of(std::string_view id);
-Result<Destinations> destinations_of(const Groups& groups, Rank self);
+// own: the ranks of the caller's group, none of which may be among the destinations.
+Result<Destinations> destinations_of(const Groups& groups, const Group& own);
 Result<Shape> shape_of(const std::vector<std::uint64_t>& extents);
 
 // How the chunk sits in its datum.

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "client/arguments.h"
-#include "client/pack.h"
+#include "client/parcel.h"
 #include "client/runtime.h"
 #include "core/log.h"
 
@@ -13,9 +13,8 @@ namespace sidecar {
 using client_internal::failure_of;
 using client_internal::Op;
 using client_internal::OpKind;
-using client_internal::PrivateBytes;
+using client_internal::Parcel;
 using client_internal::Runtime;
-using client_internal::SlotContent;
 using client_internal::StatePtr;
 
 namespace {
@@ -50,68 +49,25 @@ std::unique_ptr<Op> make_op(const std::shared_ptr<Runtime>& runtime, OpKind kind
   return op;
 }
 
-// What a send has worked out before it starts.
-struct Parcel {
-  Source source = Source::kPayload;
-  ConstBytes bytes{};                   // inline or payload
-  std::shared_ptr<const void> owner{};  // of `bytes`, when they are not the caller's
-  std::uint64_t slot = 0;
-};
-
 SendHandle start_send(const std::shared_ptr<Runtime>& runtime, const ChunkMeta& meta, const Destinations& to,
                       Parcel parcel, std::chrono::nanoseconds deadline) {
   SendHandle handle;
   std::unique_ptr<Op> op = make_op<void>(runtime, OpKind::kSend, deadline, &handle.delivered);
   op->captured = state_of<void>(runtime, op->request);
   handle.captured = Future<void>(op->captured);
-  op->payload_owner = std::move(parcel.owner);
   auto message = std::make_unique<Message>(std::in_place_type<Send>);
   Send& send = std::get<Send>(*message);
   send.request = op->request;
   send.meta = meta;
   send.destinations = to;
-  send.source = parcel.source;
   send.timeout_ns = op->timeout_ns;
-  ConstBytes payload;
-  if (parcel.source == Source::kInline) {
-    send.inline_bytes = static_cast<std::uint32_t>(parcel.bytes.size());
-    std::copy(parcel.bytes.begin(), parcel.bytes.end(), send.inline_data.begin());
-  } else if (parcel.source == Source::kSlot) {
-    send.slot = op->slot = parcel.slot;
-    op->has_slot = true;
-  } else {
-    payload = parcel.bytes;
-  }
+  const ConstBytes payload = client_internal::load(std::move(parcel), send, *op);
   runtime->submit(std::move(op), std::move(message), payload);
   return handle;
 }
 
-ConstBytes bytes_at(const void* data, std::uint64_t bytes) {
-  return {static_cast<const std::byte*>(data), bytes};
-}
-
 client_internal::Position position_of(ChunkIndex chunk, ChunkIndex num_chunks, const SendOptions& options) {
   return {chunk, num_chunks, options.stream};
-}
-
-// Contiguous bytes of a tensor, a packed copy where it is strided.
-Result<Parcel> parcel_of(const Tensor& tensor, std::uint64_t bytes) {
-  if (bytes == 0) return Parcel{Source::kInline};
-  if (tensor.data == nullptr) return fail(Errc::kInvalidArgument, "data: null");
-  if (tensor.strides.empty()) return Parcel{Source::kPayload, bytes_at(tensor.data, bytes)};
-  if (tensor.strides.size() != tensor.shape.size()) {
-    return fail(Errc::kInvalidArgument, "strides: not as many as dimensions", kNoRank, tensor.strides.size(),
-                tensor.shape.size());
-  }
-  if (client_internal::is_contiguous(tensor.shape, tensor.strides)) {
-    return Parcel{Source::kPayload, bytes_at(tensor.data, bytes)};
-  }
-  LOG_WARN_LIMITED("a tensor that is not contiguous is copied before it is sent ({} bytes)", bytes);
-  auto packed = std::make_shared<PrivateBytes>(bytes);
-  client_internal::pack(static_cast<const std::byte*>(tensor.data), dtype_bytes(tensor.dtype), tensor.shape,
-                        tensor.strides, packed->data());
-  const ConstBytes at{packed->data(), bytes};
-  return Parcel{Source::kPayload, at, std::move(packed)};
 }
 
 }  // namespace
@@ -171,9 +127,9 @@ SendHandle Client::send_async(const Tensor& tensor, std::string_view id, const G
   const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), tensor.dtype,
                                                  tensor.shape, options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, held->rank());
+  const auto destinations = client_internal::destinations_of(to, held->options().group);
   if (!destinations) return refused(failure_of(destinations.error()));
-  auto parcel = parcel_of(tensor, meta->bytes);
+  auto parcel = client_internal::parcel_of(tensor, meta->bytes, held->place());
   if (!parcel) return refused(failure_of(parcel.error()));
   return start_send(held, *meta, *destinations, std::move(*parcel), options.deadline);
 }
@@ -185,14 +141,11 @@ SendHandle Client::send_async(const Object& object, std::string_view id, const G
   const auto meta =
       client_internal::object_meta(id, position_of(chunk, num_chunks, options), object, options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, held->rank());
+  const auto destinations = client_internal::destinations_of(to, held->options().group);
   if (!destinations) return refused(failure_of(destinations.error()));
-  if (object.data == nullptr && object.bytes > 0) {
-    return refused({Errc::kInvalidArgument, kNoRank, "data: null"});
-  }
-  const Source source = object.bytes <= kInlineBytesMax ? Source::kInline : Source::kPayload;
-  return start_send(held, *meta, *destinations, {source, bytes_at(object.data, object.bytes)},
-                    options.deadline);
+  auto parcel = client_internal::parcel_of(object, held->place());
+  if (!parcel) return refused(failure_of(parcel.error()));
+  return start_send(held, *meta, *destinations, std::move(*parcel), options.deadline);
 }
 
 SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups& to, ChunkIndex chunk,
@@ -203,22 +156,10 @@ SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups
   const auto meta = client_internal::tensor_meta(id, position_of(chunk, num_chunks, options), buffer.dtype(),
                                                  buffer.shape(), options.unit_bytes);
   if (!meta) return refused(failure_of(meta.error()));
-  const auto destinations = client_internal::destinations_of(to, held->rank());
+  const auto destinations = client_internal::destinations_of(to, held->options().group);
   if (!destinations) return refused(failure_of(destinations.error()));
-  const std::shared_ptr<Buffer::Content> content = std::exchange(buffer, Buffer()).content();
-  Parcel parcel;
-  auto* const in_arena = dynamic_cast<SlotContent*>(content.get());
-  if (in_arena != nullptr && in_arena->keeper == held) {
-    parcel.source = Source::kSlot;
-    parcel.slot = in_arena->slot;
-    in_arena->granted = false;  // the sidecar's from now on
-  } else if (content->bytes == 0) {
-    parcel.source = Source::kInline;
-  } else {  // private memory, or another connection's
-    parcel.bytes = {content->data, content->bytes};
-    parcel.owner = content;
-  }
-  return start_send(held, *meta, *destinations, std::move(parcel), options.deadline);
+  return start_send(held, *meta, *destinations,
+                    client_internal::parcel_of(std::move(buffer), *held, held->place()), options.deadline);
 }
 
 Expected<void> Client::send(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,
@@ -275,7 +216,7 @@ Future<void> Client::close_stream_async(std::string_view id, ChunkIndex num_chun
   if (held == nullptr) return ready<void>(not_connected());
   const auto data_id = client_internal::data_id_of(id);
   if (!data_id) return ready<void>(failure_of(data_id.error()));
-  const auto destinations = client_internal::destinations_of(to, held->rank());
+  const auto destinations = client_internal::destinations_of(to, held->options().group);
   if (!destinations) return ready<void>(failure_of(destinations.error()));
   Future<void> future;
   std::unique_ptr<Op> op = make_op<void>(held, OpKind::kPlain, deadline, &future);

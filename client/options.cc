@@ -54,6 +54,12 @@ Expected<ClientOptions> ClientOptions::from_env() {
   }
   if (!ranks_from("SIDECAR_GROUP", &options.group))
     return bad("SIDECAR_GROUP", "not ranks with commas (2,3)");
+  std::string concurrent;
+  text_from("SIDECAR_CONCURRENT_COPY", &concurrent);
+  if (!concurrent.empty() && concurrent != "0" && concurrent != "1") {
+    return bad("SIDECAR_CONCURRENT_COPY", "not 0 or 1");
+  }
+  options.concurrent_copy = concurrent == "1";
   text_from("SIDECAR_ADDRESS", &options.address);
   text_from("SIDECAR_NODE", &options.node);
   if (!number_from("SIDECAR_SEND_UNIT_BYTES", &options.send_unit_bytes)) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <utility>
 
+#include "client/arguments.h"
 #include "core/log.h"
 
 namespace sidecar::client_internal {
@@ -43,7 +44,10 @@ void fail_op(Op& op, const Failure& failure) {
 }  // namespace
 
 Runtime::Runtime(const ClientOptions& options, Registered registered, InstanceId instance)
-    : options_(options), registered_(std::move(registered)), instance_(instance) {}
+    : options_(options),
+      place_(place_of(options.rank, options.group, options.concurrent_copy)),
+      registered_(std::move(registered)),
+      instance_(instance) {}
 
 Runtime::~Runtime() {
   if (unregister_) unregister_client(registered_, instance_);
@@ -51,19 +55,11 @@ Runtime::~Runtime() {
 
 Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   ClientOptions options = given;
-  if (options.rank == kNoRank) {
-    options.rank = options.group.empty() ? 0 : *std::min_element(options.group.begin(), options.group.end());
-  }
-  if (options.rank < 0) return Failure{Errc::kInvalidArgument, kNoRank, "rank: negative"};
-  if (options.group.empty()) options.group = {options.rank};
-  if (std::find(options.group.begin(), options.group.end(), options.rank) == options.group.end()) {
-    return Failure{Errc::kInvalidArgument, options.rank, "group: does not contain the rank"};
-  }
+  if (const Failure failure = complete(options); failure.code != Errc::kOk) return failure;
   RegisterInput input;
   input.address = options.address;
   if (input.address.empty()) {
-    const Rank leader = *std::min_element(options.group.begin(), options.group.end());
-    const Expected<std::string> address = default_address(leader);
+    const Expected<std::string> address = default_address(options.group.front());
     if (!address) return address.error();
     input.address = *address;
   }

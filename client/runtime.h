@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "am_protocol/transport.h"
+#include "client/parcel.h"
 #include "client/registration.h"
 #include "client/session.h"
 #include "core/loop.h"
@@ -33,7 +34,8 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   // Ends the calls under way; from now on all fail. Views and buffers stay usable.
   void close();
 
-  [[nodiscard]] const ClientOptions& options() const { return options_; }
+  [[nodiscard]] const ClientOptions& options() const { return options_; }  // rank and group complete, sorted
+  [[nodiscard]] Place place() const { return place_; }
   [[nodiscard]] Rank rank() const { return registered_.leader; }
   [[nodiscard]] bool maps_arena() const { return maps_arena_; }
   [[nodiscard]] bool connected() const { return !closing_ && session_->up(); }
@@ -89,6 +91,7 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   }
 
   const ClientOptions options_;
+  const Place place_;
   const Registered registered_;
   const InstanceId instance_;
   std::atomic<std::uint64_t> next_request_{1};

@@ -88,6 +88,9 @@ Expected<ClientOptions> options_of(const Settings& settings) {
     options->rank = status->rank;
     options->group.clear();
   }
+  // One command is all of its group: it speaks as the member that copies.
+  if (!options->group.empty()) options->rank = kNoRank;
+  options->concurrent_copy = false;
   options->progress = Progress::kCaller;
   options->polling = Polling::kEvent;
   options->deadline = deadline_of(settings);

@@ -43,7 +43,7 @@ TEST(Arguments, AMistakeIsNamed) {
   EXPECT_NE(what(tensor_meta("id", {}, Dtype::kF32, std::vector<std::uint64_t>(17, 1), 0)).find("shape"),
             std::string::npos);
   EXPECT_NE(what(data_id_of("")).find("id"), std::string::npos);
-  EXPECT_NE(what(destinations_of({{1}}, 1)).find("destinations"), std::string::npos);
+  EXPECT_NE(what(destinations_of({{1}}, {1})).find("destinations"), std::string::npos);
 }
 
 TEST(Arguments, StreamsHaveNoNumberOfChunksYet) {
@@ -54,15 +54,58 @@ TEST(Arguments, StreamsHaveNoNumberOfChunksYet) {
 }
 
 TEST(Arguments, DestinationsAreGroupsOfOtherRanks) {
-  const auto good = destinations_of({{3, 2}, {4}}, 0);
+  const auto good = destinations_of({{3, 2}, {4}}, {0});
   ASSERT_TRUE(good);
   EXPECT_EQ(good->groups, 2);
   EXPECT_EQ(good->leader(0), 2);
   for (const Groups& bad : {Groups{}, Groups{{}}, Groups{{1}, {}}, Groups{{-1}}, Groups{{0}},
                             Groups{{1, 2}, {1, 3}}, Groups(300, Group{1})}) {
-    const auto refused = destinations_of(bad, 0);
+    const auto refused = destinations_of(bad, {0});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::kInvalidArgument);
+  }
+}
+
+TEST(Arguments, NoRankOfTheCallersOwnGroupIsADestination) {
+  const Group own{2, 5, 7};
+  EXPECT_TRUE(destinations_of({{1, 3}, {6}, {8}}, own));
+  for (const Rank each : own) {
+    for (const Groups& bad : {Groups{{each}}, Groups{{1}, {8, each}}}) {
+      const auto refused = destinations_of(bad, own);
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code, Errc::kInvalidArgument);
+      EXPECT_EQ(refused.error().rank, each);
+      EXPECT_NE(std::string(refused.error().what).find("destinations"), std::string::npos);
+    }
+  }
+}
+
+ClientOptions completed(Rank rank, Group group) {
+  ClientOptions options;
+  options.rank = rank;
+  options.group = std::move(group);
+  EXPECT_EQ(complete(options).code, Errc::kOk);
+  return options;
+}
+
+TEST(Arguments, RankAndGroupComplementEachOther) {
+  EXPECT_EQ(completed(kNoRank, {}).rank, 0);
+  EXPECT_EQ(completed(kNoRank, {}).group, Group{0});
+  EXPECT_EQ(completed(4, {}).group, Group{4});
+  EXPECT_EQ(completed(kNoRank, {7, 5, 6}).rank, 5);
+  EXPECT_EQ(completed(6, {7, 5, 6}).rank, 6);
+  EXPECT_EQ(completed(6, {7, 5, 6}).group, (Group{5, 6, 7}));  // in whatever order they were named
+}
+
+TEST(Arguments, ARankAndAGroupThatContradictEachOtherAreRefused) {
+  Group many(257);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i] = static_cast<Rank>(i);
+  for (const auto& [rank, group] : std::vector<std::pair<Rank, Group>>{
+           {1, {2, 3}}, {-2, {}}, {2, {2, 2}}, {2, {-1, 2}}, {kNoRank, {-1, 2}}, {0, many}}) {
+    ClientOptions options;
+    options.rank = rank;
+    options.group = group;
+    EXPECT_EQ(complete(options).code, Errc::kInvalidArgument) << rank;
   }
 }
 
@@ -89,7 +132,8 @@ TEST(Arguments, AnUnconnectedClientRefusesEverything) {
 class OptionsFromEnvironment : public ::testing::Test {
  protected:
   void TearDown() override {
-    for (const char* name : {"SIDECAR_RANK", "SIDECAR_GROUP", "SIDECAR_ADDRESS", "SIDECAR_POLL"})
+    for (const char* name :
+         {"SIDECAR_RANK", "SIDECAR_GROUP", "SIDECAR_ADDRESS", "SIDECAR_POLL", "SIDECAR_CONCURRENT_COPY"})
       ::unsetenv(name);
   }
 };
@@ -105,6 +149,22 @@ TEST_F(OptionsFromEnvironment, SetWhatTheyName) {
   EXPECT_EQ(options->group, (Group{4, 5, 6}));
   EXPECT_EQ(options->address, "host:1");
   EXPECT_EQ(options->polling, Polling::kBusy);
+}
+
+TEST_F(OptionsFromEnvironment, ConcurrentCopyIsOffUnlessAskedFor) {
+  EXPECT_FALSE(ClientOptions().concurrent_copy);
+  EXPECT_FALSE(ClientOptions::from_env()->concurrent_copy);
+  for (const auto& [text, on] :
+       std::vector<std::pair<const char*, bool>>{{"1", true}, {"0", false}, {"", false}}) {
+    ::setenv("SIDECAR_CONCURRENT_COPY", text, 1);
+    EXPECT_EQ(ClientOptions::from_env()->concurrent_copy, on) << text;
+  }
+  for (const char* const bad : {"2", "true", "01", " 1"}) {
+    ::setenv("SIDECAR_CONCURRENT_COPY", bad, 1);
+    const auto options = ClientOptions::from_env();
+    ASSERT_FALSE(options) << bad;
+    EXPECT_NE(options.error().message.find("SIDECAR_CONCURRENT_COPY"), std::string::npos);
+  }
 }
 
 TEST_F(OptionsFromEnvironment, FailNamingTheVariable) {

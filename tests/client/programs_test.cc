@@ -57,6 +57,21 @@ class Programs : public ::testing::Test {
   Cluster cluster_{{.nodes = {"a", "a", "b"}, .arena = "32M"}};
 };
 
+// Ranks 0 and 1 are a group: from the command line its data goes out once, whichever member asks.
+TEST_F(Programs, ACommandSpeaksForAllOfItsGroup) {
+  const std::string source = file("source");
+  write(source, "for the whole group");
+  perf::Process send({.argv = {perf::program_path("sidecarctl"), "send", source, "--id", "g", "--to", "2"},
+                      .environment = {"SIDECAR_GROUP=1,0", "SIDECAR_RANK=1", "SIDECAR_CONCURRENT_COPY=1",
+                                      "SIDECAR_ADDRESS=" + cluster_.address(1)},
+                      .log = file("log")});
+  EXPECT_EQ(code_of(send), 0) << send.log_text();
+  const Outcome received = ctl({"recv", "g"}, 2);
+  EXPECT_EQ(received.code, 0) << received.text;
+  EXPECT_NE(received.text.find("for the whole group"), std::string::npos) << received.text;
+  EXPECT_EQ(ctl({"done", "g"}, 2).code, 0);
+}
+
 TEST_F(Programs, TheExampleForwardsToBothKindsOfConsumers) {
   const auto run = [&](const std::string& mode, Rank rank, const std::string& id,
                        std::vector<std::string> more) {

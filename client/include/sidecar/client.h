@@ -10,6 +10,10 @@
 //   use(view->bytes());
 //   auto done = client->mark_done("request-1");
 //
+// Executors that work as one (tensor parallel) form a group: each connects with its own rank and the same
+// group, and all make the same sends, as ClientOptions::concurrent_copy says. Any member may recv and
+// mark_done; they share the group's data.
+//
 // Each call exists twice: waiting, and with _async returning a Future. Every call has a deadline, its own or
 // that of the options. When the sidecar is lost, all calls end with kPeerLost naming its rank, and the way on
 // is to connect anew.
@@ -73,13 +77,14 @@ class Client {
   // that).
   void close();
 
-  // Sends one chunk to every group of `to`. The source memory must stay untouched until `captured`.
+  // Sends one chunk to every group of `to`, none of which may hold a rank of the caller's own. The source
+  // memory must stay untouched until `captured`.
   SendHandle send_async(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
                         ChunkIndex num_chunks = 1, const SendOptions& options = {});
   SendHandle send_async(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
                         ChunkIndex num_chunks = 1, const SendOptions& options = {});
   // Takes the buffer, unless an argument is refused (kInvalidArgument before anything was sent): then it
-  // stays valid.
+  // stays valid. In a group the first member's is sent, the others' are given back.
   SendHandle send_async(Buffer&& buffer, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
                         ChunkIndex num_chunks = 1, const SendOptions& options = {});
   // Wait for `delivered`.
@@ -96,7 +101,8 @@ class Client {
   Expected<Buffer> allocate(std::vector<std::uint64_t> shape, Dtype dtype,
                             std::chrono::nanoseconds deadline = kDefaultDeadline);
 
-  // Tells the groups of a stream how many chunks it has; may come before, between or after the chunks.
+  // Tells the groups of a stream how many chunks it has; may come before, between or after the chunks. Every
+  // member of a group may tell, all the same.
   Future<void> close_stream_async(std::string_view id, ChunkIndex num_chunks, const Groups& to,
                                   std::chrono::nanoseconds deadline = kDefaultDeadline);
   Expected<void> close_stream(std::string_view id, ChunkIndex num_chunks, const Groups& to,

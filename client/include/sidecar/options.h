@@ -26,8 +26,13 @@ enum class Polling : std::uint8_t {
 };
 
 struct ClientOptions {
-  Rank rank = kNoRank;    // the caller's sidecar; kNoRank: the group's smallest rank, or 0 without a group
-  Group group{};          // all ranks of the caller's group; empty: just `rank`
+  Rank rank = kNoRank;  // the caller's sidecar; kNoRank: the group's smallest rank, or 0 without a group
+  Group group{};        // all ranks of the caller's group; empty: just `rank`
+  // How a group of several sends a tensor. All members make the same calls, and all of them must set the same
+  // here. true: every member holds the whole tensor, its call copies its slice, and all calls end together.
+  // false: the call of the member with the smallest rank copies for all; the others' are acknowledged at
+  // once, which says nothing of delivery. Objects, empty tensors and Buffers are always sent the second way.
+  bool concurrent_copy = false;
   std::string address{};  // host:port of the sidecar's gRPC server; empty: 127.0.0.1:(10000 + leader's rank)
   std::uint64_t send_unit_bytes =
       0;  // hint: bytes of one unit (hidden size * dtype size) of what this client sends
@@ -47,9 +52,9 @@ struct ClientOptions {
 
   // Warnings go to standard error; SIDECAR_LOG (debug, info, warn, error, off) sets how much.
 
-  // The defaults with SIDECAR_RANK, SIDECAR_GROUP (ranks with commas), SIDECAR_ADDRESS, SIDECAR_NODE,
-  // SIDECAR_POLL (event, adaptive, busy), SIDECAR_SEND_UNIT_BYTES and SIDECAR_RECV_UNIT_BYTES applied. Fails
-  // naming the variable.
+  // The defaults with SIDECAR_RANK, SIDECAR_GROUP (ranks with commas), SIDECAR_CONCURRENT_COPY (0, 1),
+  // SIDECAR_ADDRESS, SIDECAR_NODE, SIDECAR_POLL (event, adaptive, busy), SIDECAR_SEND_UNIT_BYTES and
+  // SIDECAR_RECV_UNIT_BYTES applied. Fails naming the variable.
   static Expected<ClientOptions> from_env();
 };
 
