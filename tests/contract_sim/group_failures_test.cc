@@ -146,6 +146,22 @@ TEST_F(ContractGroupFailures, ADestinationThatIsRestartedHalfWayGetsNoHalfChunk)
   works_now();
 }
 
+TEST_F(ContractGroupFailures, ADestinationThatIsKnownToBeAnotherProcessGetsNoRestOfAChunk) {
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  world_.kill(sidecar(2));
+  add(2, "b", 4 * kMiB);
+  settle();
+  consumer_ = &client(2);
+  EXPECT_THAT(send(*producers_[0], {.id = "other", .bytes = 10, .to = each({2})}), IsOk());
+  EXPECT_THAT(done(*consumer_, "other"), IsOk());
+  const RequestId second = producers_[1]->send(spec_);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kPeerLost));
+  EXPECT_THAT(wait(*producers_[1], second), IsError(Errc::kPeerLost));
+  nothing_is_there();
+  works_now();
+}
+
 TEST_F(ContractGroupFailures, AProducingSidecarThatDiesHalfWayLeavesNothing) {
   const RequestId waiting = consumer_->recv("x");
   producers_[0]->send(spec_);
