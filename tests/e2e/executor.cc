@@ -1,7 +1,7 @@
 // An executor for the end-to-end tests, in a process of its own so that it can be killed. Reads commands, one
 // a line, and answers each with one line: "ok ...", "end", or "error <code> <text>".
 //
-//   connect RANK ADDRESS [value]            value: never map arenas, have bytes sent
+//   connect RANK ADDRESS [value] [group=0,1] [concurrent]   value: never map arenas, have bytes sent
 //   send ID GROUPS CHUNK COUNT BYTES HOW    GROUPS: 1/2,3  HOW: private, arena, object, stream; waits for
 //   delivery recv ID CHUNK MS                        -> ok <bytes> <good|bad> <inode of the memory, 0:
 //   private> hold ID CHUNK MS                        the same, and keeps the view until `drop` check -> ok
@@ -84,8 +84,12 @@ class Commands {
   std::string connect(std::istringstream& words) {
     ClientOptions options;
     std::string how;
-    words >> options.rank >> options.address >> how;
-    options.map_arenas = how != "value";
+    words >> options.rank >> options.address;
+    while (words >> how) {
+      if (how == "value") options.map_arenas = false;
+      if (how == "concurrent") options.concurrent_copy = true;
+      if (how.starts_with("group=")) options.group = parse_groups(how.substr(6)).at(0);
+    }
     auto client = Client::connect(options);
     if (!client) return error_line(client.error());
     client_ = std::move(*client);
