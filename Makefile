@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants clean
+.PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants bundle clean
 
 # Compilations are shared between clones and builds of this repository, wherever they lie.
 export CCACHE_BASEDIR ?= $(CURDIR)
@@ -111,6 +111,11 @@ bench: build ## the speed table; one JSON object a row in build/bench.jsonl (abo
 mutants: build ## one-line faults, each of which a named test must catch (about 8 minutes)
 	$(call say,builds and tests one fault after the other; about 8 minutes)
 	@python3 tests/mutants/run.py
+
+bundle: build ## programs, tests and their libraries in build/sidecar-bundle.tar.gz, for another machine
+	$(call say,every program and the libraries it needs; the first time about 5 minutes on 2 cores)
+	@cmake --build build -j $(JOBS)
+	@python3 cmake/bundle.py build build/sidecar-bundle.tar.gz
 
 clean: ## remove all builds
 	@rm -rf build build-asan build-tsan build-fuzz build-debug
