@@ -17,8 +17,10 @@
 namespace sidecar {
 namespace {
 
-const std::map<std::string, ArenaKind> kArenas{
-    {"auto", ArenaKind::kAuto}, {"shared", ArenaKind::kShared}, {"host", ArenaKind::kHost}};
+const std::map<std::string, ArenaKind> kArenas{{"auto", ArenaKind::kAuto},
+                                               {"shared", ArenaKind::kShared},
+                                               {"cuda", ArenaKind::kCuda},
+                                               {"host", ArenaKind::kHost}};
 const std::map<std::string, PollPolicy> kPolls{
     {"event", PollPolicy::kEvent}, {"adaptive", PollPolicy::kAdaptive}, {"busy", PollPolicy::kBusy}};
 const std::map<std::string, LogLevel> kLogLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
@@ -72,7 +74,10 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   add(app, "node", options.node, "Name of this node: other names never share memory. Default: the host name");
   add(app, "shm-size", texts.arena_bytes, "Bytes of the arena, with K, M, G or T. Default 1G");
   add(app, "shm-dir", options.shm_dir, "Where a shared arena's file lives. Default /dev/shm");
-  add(app, "arena", texts.arena, names_of(kArenas) + ": shared memory or plain memory. Default auto");
+  add(app, "arena", texts.arena,
+      names_of(kArenas) +
+          ": shared memory (pinned if there is a GPU), private memory from CUDA, or plain memory. Default "
+          "auto");
   add(app, "receive-percent", options.receive_percent, "Part of the arena for what arrives. Default 50");
   add(app, "grpc-port", options.grpc_port, "gRPC port, 0 for any. Default: as --peers says, or 10000 + rank");
   add(app, "data-port", options.data_port, "Active-message port, 0 for any. Default 12000 + rank");
@@ -97,7 +102,9 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
       ->delimiter(',')
       ->envname("SIDECAR_LOCAL_PEER_RANKS");
   add(app, "is-local", options.is_local, "Without --peers: whether all ranks are on this host. Default true");
-  add(app, "device-id", options.device_id, "The GPU this sidecar serves; -1: none");
+  add(app, "device-id", options.device_id,
+      "The GPU this sidecar serves: the arena's memory is taken near it. Executors may use any. Default -1: "
+      "none in particular");
 }
 
 tl::unexpected<Exit> wrong(const std::string& text) {
@@ -244,8 +251,8 @@ tl::expected<void, Exit> complete(Options& options) {
   }
 
   struct stat info{};
-  if (options.arena != ArenaKind::kHost &&
-      (stat(options.shm_dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))) {
+  const bool has_file = options.arena == ArenaKind::kAuto || options.arena == ArenaKind::kShared;
+  if (has_file && (stat(options.shm_dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))) {
     return wrong("shm-dir", fmt::format("{} is not a directory: name another one, or use --arena host",
                                         options.shm_dir));
   }
@@ -303,7 +310,8 @@ std::string describe(const Options& options) {
   line("shm-size", size_text(options.arena_bytes));
   line("shm-dir", options.shm_dir);
   line("receive-percent", options.receive_percent);
-  line("device-id", options.device_id < 0 ? std::string("none") : std::to_string(options.device_id));
+  line("device-id",
+       options.device_id < 0 ? std::string("none in particular") : std::to_string(options.device_id));
   line("poll", name_of(kPolls, options.poll));
   line("spin-us", options.spin_us);
   line("eager-max", size_text(options.eager_max));

@@ -23,7 +23,7 @@ struct Options {
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
   std::vector<Rank> local_peer_ranks;
   bool is_local = true;         // all ranks of the world are on this host, unless --peers says where they are
-  std::int32_t device_id = -1;  // the GPU this sidecar serves, -1 none
+  std::int32_t device_id = -1;  // the GPU this sidecar serves, -1: none in particular
   std::int32_t grpc_port = -1;  // -1 until defaulted; 0: any free one
   std::int32_t data_port = -1;
   std::string listen = "127.0.0.1";

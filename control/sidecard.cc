@@ -14,6 +14,8 @@
 #include "control/startup.h"
 #include "control/units.h"
 #include "core/arena.h"
+#include "core/cuda_copier.h"
+#include "core/cuda_driver.h"
 #include "core/engine.h"
 #include "core/log.h"
 #include "core/mailbox.h"
@@ -41,6 +43,7 @@ class Sidecard {
   enum class Phase : std::uint8_t { kServing, kDraining, kLeaving, kOver };
 
   Started check_network();
+  Started find_gpus();
   Started make_arena();
   Started open_transport();
   void make_engine();
@@ -60,7 +63,9 @@ class Sidecard {
   Loop loop_;
   Mailbox mailbox_;
   Tickets tickets_;
+  Result<std::unique_ptr<CudaApi>> cuda_;  // or why there are no GPUs
   std::unique_ptr<Arena> arena_;
+  std::unique_ptr<CudaCopier> copier_;  // null: no GPUs
   LoopHost host_;
   std::unique_ptr<UcxTransport> transport_;
   std::unique_ptr<GrpcDirectory> directory_;
@@ -88,6 +93,7 @@ Sidecard::Sidecard(Options options)
       loop_(LoopOptions{.policy = options_.poll, .spin_ns = options_.spin_us * TimeNs{1000}}),
       mailbox_(&loop_),
       tickets_(identity_.instance),
+      cuda_(fail(Errc::kUnavailable, "not looked for")),
       host_(loop_) {}
 
 Sidecard::~Sidecard() {
@@ -116,17 +122,45 @@ Started Sidecard::check_network() {
   return {};
 }
 
+Started Sidecard::find_gpus() {
+  cuda_ = load_cuda();
+  if (!cuda_) {
+    LOG_INFO("GPUs: none: {}", cuda_.error().what);
+    if (options_.device_id >= 0) LOG_WARN("--device-id {} has no effect: no GPUs", options_.device_id);
+    if (options_.arena != ArenaKind::kCuda) return {};
+    return tl::unexpected(fmt::format("rank {}: --arena cuda needs a GPU: {}; --arena auto does without",
+                                      options_.rank, cuda_.error().what));
+  }
+  const int count = (*cuda_)->devices();
+  if (options_.device_id >= count) {
+    return tl::unexpected(fmt::format("rank {}: --device-id {}: the GPUs here are 0 to {}", options_.rank,
+                                      options_.device_id, count - 1));
+  }
+  std::string which;
+  for (int device = 0; device < count; ++device) {
+    const CudaDevice& facts = (*cuda_)->device(device);
+    which += fmt::format("{}{} at {}", device == 0 ? "" : ", ", device, facts.pci);
+    if (facts.numa_node >= 0) which += fmt::format(" (NUMA node {})", facts.numa_node);
+  }
+  LOG_INFO("GPUs: {}", which);
+  copier_ = std::make_unique<CudaCopier>(**cuda_, mailbox_);
+  return {};
+}
+
 Started Sidecard::make_arena() {
   ArenaOptions wanted;
   wanted.kind = options_.arena;
   wanted.bytes = options_.arena_bytes;
   wanted.directory = options_.shm_dir;
   wanted.instance = identity_.instance;
+  wanted.cuda = cuda_ ? cuda_->get() : nullptr;
+  wanted.device = options_.device_id;
   exit_on_signals(options_.shm_dir + "/" + arena_file_name(identity_.instance), 0);
   auto arena = Arena::create(wanted);
   if (!arena) {
     const Error& error = arena.error();
-    if (error.code == Errc::kNoSpace && options_.arena == ArenaKind::kHost) {
+    const bool private_memory = options_.arena == ArenaKind::kHost || options_.arena == ArenaKind::kCuda;
+    if (error.code == Errc::kNoSpace && private_memory) {
       return tl::unexpected(
           fmt::format("rank {}: an arena of {} does not fit this machine's memory ({}): "
                       "lower --shm-size",
@@ -185,8 +219,9 @@ void Sidecard::make_engine() {
   wanted.hash_key[1] = random_bits();
   wanted.peer_timeout = options_.peer_timeout_ns;
   wanted.eager_max = options_.eager_max;
-  engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_);
+  engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_, copier_.get());
   transport_->set_events(*engine_);
+  if (copier_ != nullptr) copier_->set_events(*engine_);
   host_.set_events(*engine_);
   const EngineStats stats = engine_->stats();
   identity_.send_quota_bytes = stats.send.region_bytes;
@@ -206,6 +241,7 @@ Started Sidecard::open_server() {
 Started Sidecard::start() {
   if (auto network = check_network(); !network)
     return network;  // before the arena, which takes a second per GiB
+  if (auto gpus = find_gpus(); !gpus) return gpus;
   if (auto arena = make_arena(); !arena) return arena;
   if (auto transport = open_transport(); !transport) return transport;
   make_engine();

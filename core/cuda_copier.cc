@@ -121,7 +121,9 @@ class CudaCopier::Impl {
   void post() {
     if (posted_) return;
     // Full: the thread tries again. Closed: nobody wants to know any more.
-    posted_ = mailbox_.post([this] { deliver(); });
+    posted_ = mailbox_.post([self = std::weak_ptr(self_)] {
+      if (const auto alive = self.lock()) (*alive)->deliver();
+    });
   }
   [[nodiscard]] bool unposted() const { return !posted_ && (!reports_.empty() || !refused_.empty()); }
 
@@ -271,6 +273,7 @@ class CudaCopier::Impl {
   CudaApi& cuda_;
   Mailbox& mailbox_;
   const CudaCopierOptions options_;
+  const std::shared_ptr<Impl*> self_ = std::make_shared<Impl*>(this);  // a message may outlive us
   DeviceEvents* events_ = nullptr;
 
   // The loop's thread: which copies there are.

@@ -34,7 +34,7 @@ class CudaCopier final : public Device {
   // Both outlive it. Starts the thread; uses a GPU only when there is something to copy from it.
   CudaCopier(CudaApi& cuda, Mailbox& mailbox, const CudaCopierOptions& options = {});
   // Waits until nothing is written any more; copies that have not begun do not begin, and nothing is
-  // reported. The mailbox must have been closed, or must run nothing any more.
+  // reported any more.
   ~CudaCopier() override;
   CudaCopier(const CudaCopier&) = delete;
   CudaCopier& operator=(const CudaCopier&) = delete;

@@ -36,6 +36,9 @@ CudaCopy* CudaLane::finish_piece(TimeNs now) {
   if (done) {
     free_events_.push_back(piece.event);
   } else {
+    // Most likely the GPU has failed for this process. Whatever it is: nothing may be written after the
+    // error.
+    static_cast<void>(cuda_.synchronize(device_, stream_));
     static_cast<void>(cuda_.destroy_event(device_, piece.event));
   }
   CudaCopy& copy = *piece.copy;

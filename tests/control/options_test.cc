@@ -109,7 +109,7 @@ TEST(Options, EachWrongSettingIsNamedInTheError) {
   EXPECT_THAT(error_of({"--rank", "0", "--grpc-port", "70000"}), HasSubstr("--grpc-port"));
   EXPECT_THAT(error_of({"--rank", "0", "--data-port", "-7"}), HasSubstr("--data-port"));
   EXPECT_THAT(error_of({"--rank", "0", "--data-port", "10000"}), HasSubstr("10000 is the gRPC port already"));
-  EXPECT_THAT(error_of({"--rank", "0", "--arena", "moon"}), HasSubstr("auto|host|shared"));
+  EXPECT_THAT(error_of({"--rank", "0", "--arena", "moon"}), HasSubstr("auto|cuda|host|shared"));
   EXPECT_THAT(error_of({"--rank", "0", "--poll", "lazy"}), HasSubstr("adaptive|busy|event"));
   EXPECT_THAT(error_of({"--rank", "0", "--drain-timeout", "soon"}), HasSubstr("--drain-timeout"));
   EXPECT_THAT(error_of({"--rank", "0", "--peer-timeout", "never"}), HasSubstr("--peer-timeout"));
@@ -158,6 +158,10 @@ TEST(Options, WithoutPeersAWorldThatIsNotLocalCannotBeFound) {
 
 TEST(Options, APrivateArenaNeedsNoSharedDirectory) {
   EXPECT_TRUE(parse({"--rank", "0", "--shm-dir", "/nowhere", "--arena", "host"}));
+  const auto options = parse({"--rank", "0", "--shm-dir", "/nowhere", "--arena", "cuda", "--device-id", "3"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(options->arena, ArenaKind::kCuda);
+  EXPECT_EQ(options->device_id, 3);
 }
 
 TEST(Options, HelpAndVersionAreNotErrors) {

@@ -202,6 +202,19 @@ TEST_F(SidecardTest, AnArenaThatDoesNotFitIsNamedWithBothSizes) {
                  "an arena of 64 TiB does not fit this machine's memory");
 }
 
+// Without a driver, or with one that shows no GPU.
+TEST_F(SidecardTest, WithoutAGpuAnArenaOfCudaIsRefusedInWordsAndEverythingElseWorks) {
+  Sidecard refused = start({"--rank", "0", "--arena", "cuda"}, {"CUDA_VISIBLE_DEVICES="});
+  EXPECT_EQ(refused.end(), 1);
+  EXPECT_THAT(refused.log_text(), HasSubstr("rank 0: --arena cuda needs a GPU: "));
+  Sidecard child = start({"--rank", "0", "--device-id", "0"}, {"CUDA_VISIBLE_DEVICES="});
+  EXPECT_THAT(child.first_line(), HasSubstr("ready rank=0"));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.end(), 0);
+  EXPECT_THAT(child.log_text(), HasSubstr("GPUs: none: "));
+  EXPECT_THAT(child.log_text(), HasSubstr("--device-id 0 has no effect"));
+}
+
 TEST_F(SidecardTest, APortThatIsTakenIsNamedWithItsFlag) {
   const TakenPort taken;
   expect_refused({"--rank", "5", "--grpc-port", taken.text()},
