@@ -4,7 +4,8 @@
 // Every call names its device (0 to devices() - 1) and leaves the calling thread's current device alone.
 // Threads: any, at once. Copies and events are asynchronous; other calls may block for milliseconds, so they
 // are not for the loop's thread.
-// Errors: kNoSpace when there is no memory; kIo else, with CUDA's error number as first figure.
+// Errors: kNoSpace when there is no memory; kIo if nothing else is said, with CUDA's error number as first
+// figure.
 #pragma once
 
 #include <array>
@@ -63,6 +64,7 @@ class CudaApi {
   // `address`: where an allocation begins (CudaPointer::allocation).
   virtual Result<CudaIpcHandle> export_memory(int device, CudaAddress address) = 0;
   // The whole allocation. Not for handles made by this process; once for each handle, close before the next.
+  // kAlreadyExists: something is open that lay at the same address of the other process and is gone there.
   virtual Result<CudaRange> open_memory(int device, const CudaIpcHandle& handle) = 0;
   virtual Status close_memory(int device, CudaAddress address) = 0;
 

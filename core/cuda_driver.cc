@@ -36,7 +36,9 @@ CudaEvent event_of(CUevent event) { return static_cast<CudaEvent>(reinterpret_ca
 
 Status status_of(CUresult result, const char* what) {
   if (result == CUDA_SUCCESS) return {};
-  const Errc code = result == CUDA_ERROR_OUT_OF_MEMORY ? Errc::kNoSpace : Errc::kIo;
+  const Errc code = result == CUDA_ERROR_OUT_OF_MEMORY    ? Errc::kNoSpace
+                    : result == CUDA_ERROR_ALREADY_MAPPED ? Errc::kAlreadyExists
+                                                          : Errc::kIo;
   return fail(code, what, kNoRank, static_cast<std::uint64_t>(result));
 }
 

@@ -31,8 +31,12 @@ Result<CudaIpcCache::Entry*> CudaIpcCache::acquire(int device, const CudaIpcHand
     if (idle_.empty()) return nullptr;
     close(idle_.front());
   }
-  const Result<CudaRange> opened = cuda_.open_memory(device, handle);
-  if (!opened) return tl::unexpected(opened.error());
+  const Result<CudaRange> opened = open(device, handle);
+  if (!opened) {
+    const bool wait = opened.error().code == Errc::kAlreadyExists && !entries_.empty();
+    if (wait) return nullptr;
+    return tl::unexpected(opened.error());
+  }
   auto entry = std::make_unique<Entry>();
   entry->device = device;
   entry->handle = handle;
@@ -40,6 +44,17 @@ Result<CudaIpcCache::Entry*> CudaIpcCache::acquire(int device, const CudaIpcHand
   entry->users = 1;
   entries_.push_back(std::move(entry));
   return entries_.back().get();
+}
+
+// An executor that frees memory and allocates again gets the same address often, and the old allocation may
+// still be open here: it is in the way, and its owner needs it no more.
+Result<CudaRange> CudaIpcCache::open(int device, const CudaIpcHandle& handle) {
+  auto opened = cuda_.open_memory(device, handle);
+  const bool in_the_way =
+      !opened && (opened.error().code == Errc::kAlreadyExists || opened.error().code == Errc::kNoSpace);
+  if (!in_the_way || idle_.empty()) return opened;
+  while (Entry* entry = idle_.front()) close(entry);
+  return cuda_.open_memory(device, handle);
 }
 
 void CudaIpcCache::release(Entry* entry, TimeNs now, bool failed) {

@@ -35,7 +35,8 @@ class CudaIpcCache {
   CudaIpcCache(const CudaIpcCache&) = delete;
   CudaIpcCache& operator=(const CudaIpcCache&) = delete;
 
-  // The entry is the caller's to use until release(). Null: all are in use, and one must be released first.
+  // The entry is the caller's to use until release(). Null: those in use leave no room, or one of them lies
+  // where this is to lie; one must be released first.
   Result<Entry*> acquire(int device, const CudaIpcHandle& handle);
   // `failed`: a copy from it did. It is then not used again, since its owner is likely gone.
   void release(Entry* entry, TimeNs now, bool failed);
@@ -47,6 +48,7 @@ class CudaIpcCache {
 
  private:
   void close(Entry* entry);
+  Result<CudaRange> open(int device, const CudaIpcHandle& handle);
 
   CudaApi& cuda_;
   const std::size_t capacity_;

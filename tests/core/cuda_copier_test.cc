@@ -211,6 +211,30 @@ TEST_F(CudaCopierTest, NeverClosesWhatIsInUseAndOthersWaitForRoom) {
   EXPECT_EQ(cuda_.most_open(), 2u);
 }
 
+TEST_F(CudaCopierTest, MemoryThatWasFreedAndAllocatedAgainIsOpenedAgain) {
+  std::vector<std::byte> into(10);
+  const CudaIpcHandle first = cuda_.foreign_memory(0, pattern(10, 1));
+  ASSERT_TRUE(copy_all(cuda_.source(0, first), into, 1));
+  const CudaIpcHandle second = cuda_.foreign_memory_instead(first, pattern(10, 2));
+  ASSERT_TRUE(copy_all(cuda_.source(0, second), into, 2));
+  EXPECT_EQ(into, pattern(10, 2));
+  // And while the old one is still being read it waits.
+  cuda_.set_automatic(false);
+  std::vector<std::byte> other(10);
+  const CudaIpcHandle third = cuda_.foreign_memory_instead(second, pattern(10, 3));
+  copy(cuda_.source(0, second), into, 3);
+  ASSERT_TRUE(wait_until([&] { return cuda_.queued(0) == 2; }));
+  copy(cuda_.source(0, third), other, 4);
+  wait_a_while();
+  EXPECT_EQ(cuda_.queued(0), 2u);
+  cuda_.set_automatic(true);
+  cuda_.run(0, 2);
+  ASSERT_TRUE(wait_for(3, 10));
+  ASSERT_TRUE(wait_for(4, 10));
+  EXPECT_EQ(other, pattern(10, 3));
+  EXPECT_EQ(reports_.errors, 0u);
+}
+
 TEST_F(CudaCopierTest, GivesBackMemoryThatNobodyUsesForAWhile) {
   start({.idle_close = 20 * kMillisecond});
   std::vector<std::byte> into(10);

@@ -27,6 +27,8 @@ class FakeCuda final : public CudaApi {
   // -------------------------------------------------------------------------------------------------
   // Memory of another process on that GPU, and the handle to open it by.
   CudaIpcHandle foreign_memory(int device, std::vector<std::byte> content);
+  // The same process has freed that and got this, at the same address: they cannot both be open.
+  CudaIpcHandle foreign_memory_instead(const CudaIpcHandle& freed, std::vector<std::byte> content);
   // An event of another process, not done until the test says so.
   CudaIpcHandle foreign_event(int device);
   void finish(const CudaIpcHandle& event);
@@ -98,6 +100,7 @@ class FakeCuda final : public CudaApi {
     std::vector<std::byte> content;
     bool dead = false;
     bool open = false;
+    Memory* instead_of = nullptr;
   };
   struct ForeignEvent {
     int device = 0;
