@@ -130,7 +130,7 @@ void work(CUstream stream) {
     stream->busy = true;
     lock.unlock();
     if (covered) {
-      usleep(50);
+      usleep(200);
     } else if (now.what == Operation::What::kFill) {
       std::memset(now.to, now.value, now.bytes);
     } else if (now.what == Operation::What::kCopy) {
