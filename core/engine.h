@@ -3,9 +3,11 @@
 // that a whole cluster of engines runs in one thread of a test.
 //
 // A chunk's way through here:
-//   it comes from a client   on_send       (engine_send.cc)     takes slots or parks, brings the bytes in
-//   it leaves                transmit      (engine_peers.cc)    one transfer per destination, until Ack
-//   it arrives from a peer   on_chunk      (engine_receive.cc)  takes slots or parks or refuses
+//   it comes from a client   on_send       (engine_send.cc)      takes slots or parks, brings the bytes in
+//   it is handed on          issue         (engine_outgoing.cc)  to each destination, whole or in parts
+//   it leaves                transmit      (engine_peers.cc)     a transfer, until Ack
+//   it arrives from a peer   on_chunk      (engine_receive.cc)   is admitted or not
+//   its bytes move in        take_in       (engine_arrival.cc)   or wait for room
 //   somebody waits for it    on_recv       (engine_recv.cc)
 //   it is freed              on_mark_done  (engine_recv.cc), release (engine.cc)
 #pragma once

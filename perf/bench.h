@@ -77,6 +77,7 @@ ClientOptions event_driven(const Cluster& cluster, Rank rank);
 // Each in a file of its own; several rows where there are several sizes.
 std::vector<BenchRow> bench_network(const BenchSettings& settings);
 std::vector<BenchRow> bench_forward(const BenchSettings& settings);
+std::vector<BenchRow> bench_groups(const BenchSettings& settings);
 std::vector<BenchRow> bench_latency(const BenchSettings& settings);
 std::vector<BenchRow> bench_slab(const BenchSettings& settings);
 std::vector<BenchRow> bench_idle(const BenchSettings& settings);
