@@ -21,7 +21,9 @@ ChunkEntry* Engine::find_begun(const Peer& peer, const DataId& id, const Hash128
 }
 
 void Engine::on_further_part(ChunkEntry& entry, Link& link, const Chunk& chunk, const Incoming& incoming) {
-  if (entry.retracted) {  // another attempt, and the one before is not out of the way yet
+  const bool crowded =
+      entry.state == ChunkState::kParked && store_.arrivals().size() >= 2 * std::size_t{options_.parked_max};
+  if (crowded || entry.retracted) {  // another attempt, and the one before is not out of the way yet
     discard(link.id, incoming);
     return refuse(*link.peer, link.id, chunk.transfer.sequence);
   }

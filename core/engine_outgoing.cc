@@ -32,6 +32,10 @@ void Engine::issue(Outgoing& outgoing, Shard& shard) {
   if (enough) shard.issued = shard.ready;
   if (!all_in) return;
   release(std::exchange(outgoing.slot, nullptr));
+  ++outgoing.open;  // it stays until all its destinations were looked at
+  for (Destination* d = outgoing.destinations.front(); d != nullptr; d = Outgoing::DestinationList::next(d))
+    check_destination(*d);  // the last shard may have been an empty one
+  --outgoing.open;
   finish_if_over(outgoing);
 }
 

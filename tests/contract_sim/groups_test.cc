@@ -250,6 +250,23 @@ TEST_F(RegressionR10, FewerBytesThanShardsLeaveNobodyWaiting) {
   EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
 }
 
+TEST_F(RegressionR10, AnEmptyShardThatComesLastEndsTheSendThatWentInParts) {
+  add({.rank = 30, .node = "g", .adjust = [](EngineOptions& options) { options.eager_max = 64; }});
+  std::vector<SimClient*> producers;
+  for (const Rank rank : {30, 31, 32})
+    producers.push_back(&client({.rank = 30, .group = {30, 31, 32}, .member = rank}));
+  EXPECT_THAT(send(*producers[0], {.id = "connects", .to = each({2})}), IsOk());
+  SendSpec spec{.id = "x", .bytes = 128, .to = each({2}), .together = true};
+  spec.salt = producers[0]->new_salt(spec);
+  const RequestId first = producers[0]->send(spec), second = producers[1]->send(spec);
+  settle();
+  EXPECT_THAT(recv(client(2), "x"), IsOk()) << "all of it has come";
+  EXPECT_FALSE(producers[0]->over(first));
+  EXPECT_THAT(send(*producers[2], spec), IsOk());
+  EXPECT_THAT(wait(*producers[0], first), IsOk());
+  EXPECT_THAT(wait(*producers[1], second), IsOk());
+}
+
 TEST_F(RegressionR11, ManySendsTogetherOnOneNodeLeaveNothing) {
   add(4, "a", 4 * kMiB);
   const auto producers = members({0, 1});
