@@ -109,11 +109,13 @@ struct Datum {
   ChunkIndex num_chunks = 0;
   Rank producer = kNoRank;
   InstanceId producer_instance = 0;
-  Ranges arrived;              // came whole, whether still here or not
-  Ranges done;                 // marked done, whether it had come or not
-  bool awaited = false;        // more is to come from the producer, whose loss therefore matters
-  std::uint64_t largest = 0;   // chunk of it that came for a slot here
-  bool dropped_early = false;  // some chunk was marked done before it came
+  Ranges arrived;               // came whole, whether still here or not
+  Ranges done;                  // marked done, whether it had come or not
+  bool awaited = false;         // more is to come from the producer, whose loss therefore matters
+  std::uint64_t largest = 0;    // chunk of it that came for a slot here
+  std::uint64_t room_kept = 0;  // for those that have none yet: 0 or `largest`
+  std::uint32_t receiving = 0;  // chunks in state kReceiving
+  bool dropped_early = false;   // some chunk was marked done before it came
   TimeNs touched = 0;
   using ChunkList = List<ChunkEntry, &ChunkEntry::in_datum>;
   ChunkList chunks;
@@ -154,8 +156,8 @@ class ChunkStore {
   [[nodiscard]] std::size_t parked_count() const { return parked_.size() + parked_wanted_.size(); }
   void unpark(ChunkEntry* entry) { (parked_.contains(entry) ? parked_ : parked_wanted_).remove(entry); }
 
-  // Datum::largest of those that are awaited.
-  SizeTally& awaited_sizes() { return awaited_sizes_; }
+  // Every Datum::room_kept.
+  SizeTally& rooms_kept() { return rooms_kept_; }
 
   // All data, in no order that means anything.
   using DatumList = List<Datum, &Datum::in_all>;
@@ -188,7 +190,7 @@ class ChunkStore {
   std::vector<Ranges> spare_;  // empty ones with memory, so that a new datum takes none from the heap
   DatumList all_;
   ParkedList parked_, parked_wanted_;
-  SizeTally awaited_sizes_;
+  SizeTally rooms_kept_;
 };
 
 }  // namespace sidecar

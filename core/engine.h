@@ -269,6 +269,7 @@ class Engine final : public Events, public DeviceEvents {
   void reset_entry(ChunkEntry& entry);
   bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
   std::uint64_t spare_for(const ChunkEntry& entry);
+  void begin_receiving(ChunkEntry& entry);
   void take_all_in(ChunkEntry& entry, const std::byte* inline_data);
   void take_in(Arrival& arrival, const std::byte* inline_data);
   void landed(Arrival& arrival);
@@ -293,7 +294,7 @@ class Engine final : public Events, public DeviceEvents {
   void count_known(Datum& datum, ChunkIndex num_chunks);
   void update_awaited(Datum& datum);
   void note_size(Datum& datum, std::uint64_t bytes);
-  void keep_no_room_for(const Datum& datum);
+  void keep_room(Datum& datum);
   void lose_datum(Datum& datum);
   void tidy(Datum* datum);
   void erase_datum(Datum* datum);

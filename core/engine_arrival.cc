@@ -73,17 +73,18 @@ void Engine::remove_arrival(Arrival& arrival) {
 }
 
 // The room that a chunk nobody waits for must leave, so that whoever waits for another of its datum is never
-// blocked by it (rule 10): that of the largest in any datum of which more is to come. None once it is the
-// last to come of its own, nor for the first missing chunk in an empty region, which most will want next.
+// blocked by it (rule 10): that of the largest in any datum of which chunks are to come that have no slot
+// yet. None for its own datum once it is the last of those, nor for the first missing chunk in an empty
+// region, which most will want next.
 std::uint64_t Engine::spare_for(const ChunkEntry& entry) {
   const Datum& datum = *entry.datum;
   if (memory_.receive_empty() && datum.arrived.first_gap() == entry.chunk) return 0;
-  SizeTally& sizes = store_.awaited_sizes();
-  const bool last = datum.count_known && datum.arrived.count() + 1 >= datum.num_chunks;
-  if (!last || !datum.awaited) return std::max(sizes.largest(), entry.bytes);
-  sizes.remove(datum.largest);
-  const std::uint64_t others = sizes.largest();
-  sizes.add(datum.largest);
+  SizeTally& rooms = store_.rooms_kept();
+  const bool last = datum.count_known && datum.arrived.count() + datum.receiving + 1 >= datum.num_chunks;
+  if (!last) return std::max(rooms.largest(), entry.bytes);
+  if (datum.room_kept > 0) rooms.remove(datum.room_kept);
+  const std::uint64_t others = rooms.largest();
+  if (datum.room_kept > 0) rooms.add(datum.room_kept);
   return others;
 }
 
@@ -96,10 +97,15 @@ bool Engine::start_receive(ChunkEntry& entry, const std::byte* inline_data) {
   entry.slot = entry.waiters.empty() ? memory_.take_unwanted(entry.bytes, unit, spare_for(entry))
                                      : memory_.take_wanted(entry.bytes, unit);
   if (entry.slot == nullptr) return false;
-  note_size(*entry.datum, entry.bytes);
-  entry.state = ChunkState::kReceiving;
+  begin_receiving(entry);
   take_all_in(entry, inline_data);
   return true;
+}
+
+void Engine::begin_receiving(ChunkEntry& entry) {
+  entry.state = ChunkState::kReceiving;
+  ++entry.datum->receiving;
+  note_size(*entry.datum, entry.bytes);
 }
 
 void Engine::take_all_in(ChunkEntry& entry, const std::byte* inline_data) {
@@ -222,8 +228,9 @@ void Engine::reset_entry(ChunkEntry& entry) {
   release(std::exchange(entry.slot, nullptr));
   entry.source = nullptr;
   entry.in_parts = entry.retracted = false;
-  entry.state = ChunkState::kAbsent;
   Datum& datum = *entry.datum;
+  if (std::exchange(entry.state, ChunkState::kAbsent) == ChunkState::kReceiving) --datum.receiving;
+  keep_room(datum);
   if (datum.lost)
     end_waiters(entry, Error{Errc::kPeerLost, datum.producer, "recv: the producer was lost", 0, 0});
   // Marked done and never to come from this copy: a later copy is dropped.

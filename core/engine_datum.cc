@@ -121,29 +121,33 @@ void Engine::count_known(Datum& datum, ChunkIndex num_chunks) {
 void Engine::update_awaited(Datum& datum) {
   const bool all_here = datum.count_known && datum.arrived.first_gap() >= datum.num_chunks;
   const bool awaited = datum.mode_known && !datum.lost && !all_here;
-  if (awaited == datum.awaited) return;
-  datum.awaited = awaited;
-  Peer& peer = peer_of(datum.producer);
-  if (awaited) {
-    ++peer.awaited;
-    store_.awaited_sizes().add(datum.largest);
-  } else {
-    --peer.awaited;
-    keep_no_room_for(datum);
+  if (awaited != datum.awaited) {
+    datum.awaited = awaited;
+    Peer& peer = peer_of(datum.producer);
+    if (awaited)
+      ++peer.awaited;
+    else
+      --peer.awaited;
   }
-}
-
-void Engine::keep_no_room_for(const Datum& datum) {
-  store_.awaited_sizes().remove(datum.largest);
-  if (datum.largest > memory_.reserve_limit()) receive_room_changed_ = true;
+  keep_room(datum);
 }
 
 // One of its chunks has come, and is not turned away.
 void Engine::note_size(Datum& datum, std::uint64_t bytes) {
-  if (bytes <= datum.largest) return;
-  if (datum.awaited) store_.awaited_sizes().remove(datum.largest);
-  datum.largest = bytes;
-  if (datum.awaited) store_.awaited_sizes().add(bytes);
+  datum.largest = std::max(datum.largest, bytes);
+  keep_room(datum);
+}
+
+// Room is kept for a datum as long as chunks of it are to come that have no slot yet.
+void Engine::keep_room(Datum& datum) {
+  const bool more = datum.awaited && !(datum.count_known && datum.arrived.count() + datum.receiving >=
+                                                                std::uint64_t{datum.num_chunks});
+  const std::uint64_t room = more ? datum.largest : 0;
+  const std::uint64_t before = std::exchange(datum.room_kept, room);
+  if (room == before) return;
+  if (before > 0) store_.rooms_kept().remove(before);
+  if (room > 0) store_.rooms_kept().add(room);
+  if (room < before && before > memory_.reserve_limit()) receive_room_changed_ = true;
 }
 
 void Engine::lose_datum(Datum& datum) {
@@ -187,10 +191,8 @@ void Engine::tidy(Datum* datum) {
 }
 
 void Engine::erase_datum(Datum* datum) {
-  if (datum->awaited) {
-    --peer_of(datum->producer).awaited;
-    keep_no_room_for(*datum);
-  }
+  if (std::exchange(datum->awaited, false)) --peer_of(datum->producer).awaited;
+  keep_room(*datum);
   store_.erase(datum);
 }
 

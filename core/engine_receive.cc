@@ -113,7 +113,7 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
   entry.in_parts = in_parts;
   Arrival& arrival = add_arrival(entry, id, chunk, incoming);
   if (meta.bytes == 0 || entry.done) {
-    entry.state = ChunkState::kReceiving;
+    begin_receiving(entry);
     return take_in(arrival, nullptr);
   }
   const std::byte* const inline_data = incoming.present() ? nullptr : chunk.inline_data.data();
@@ -188,7 +188,7 @@ Slot* Engine::foreign_slot(ForeignArena& arena, const ChunkRef& ref, const Peer&
 // Its bytes are here (or it has none): it exists from now on. `link` and `sequence`: of what came last.
 void Engine::make_ready(ChunkEntry& entry, LinkId link, Sequence sequence) {
   Datum& datum = *entry.datum;
-  entry.state = ChunkState::kReady;
+  if (std::exchange(entry.state, ChunkState::kReady) == ChunkState::kReceiving) --datum.receiving;
   ++counters_.chunks_received;
   datum.arrived.add(entry.chunk);
   store_.touch(&datum, host_.now());

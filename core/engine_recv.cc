@@ -237,7 +237,7 @@ void Engine::hide_chunk(Client& client, Datum& datum, ChunkIndex chunk) {
       store_.unpark(entry);
       receive_room_changed_ = true;  // who stood behind it may fit
       entry->done = true;
-      entry->state = ChunkState::kReceiving;
+      begin_receiving(*entry);
       return take_all_in(*entry, nullptr);  // away
     }
     case ChunkState::kReceiving:

@@ -160,6 +160,18 @@ TEST_F(Rule10ReceiveQuota, TheLastToComeNeedsToLeaveNoRoom) {
   EXPECT_EQ(sidecar(1).stats().receive.runs, 4u);
 }
 
+TEST_F(Rule10ReceiveQuota, NoRoomIsKeptForWhatHasItsSlotAndIsOnItsWay) {
+  world_.conditions().rendezvous_delay = 3 * kSecond;
+  std::vector<RequestId> sends;
+  for (ChunkIndex chunk = 0; chunk < 2; ++chunk) sends.push_back(start("x", 200'000, chunk, 2));
+  EXPECT_TRUE(world_.run_until([&] { return sidecar(1).stats().receive.runs == 2; }));
+  const RequestId small =
+      producer_->send({.id = "small", .bytes = 500, .to = each({1}), .kind = ChunkKind::kObject});
+  EXPECT_THAT(wait(*producer_, small, 5 * kMillisecond), IsOk());
+  EXPECT_FALSE(producer_->over(sends[0]) && producer_->over(sends[1]));
+  for (const RequestId request : sends) EXPECT_THAT(wait(*producer_, request), IsOk());
+}
+
 TEST_F(Rule10ReceiveQuota, TheRoomIsGivenFreeWhenTheProducerIsLost) {
   std::vector<RequestId> lost{start("x", 200'000, 1, 2)};
   settle();
