@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 
 #include "control/sidecar.grpc.pb.h"
@@ -107,6 +108,12 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
     registered.arena = arena_of(response.arena());
     registered.net_address = response.net_address();
     registered.local_address = response.local_address();
+    for (const std::string& gpu : response.gpus()) {
+      CudaUuid uuid;
+      if (gpu.size() != uuid.size()) continue;
+      std::memcpy(uuid.data(), gpu.data(), uuid.size());
+      registered.gpus.push_back(uuid);
+    }
     return registered;
   }
   return Failure{Errc::kProtocol, input.rank, "the group's leader sends us on to yet another sidecar"};

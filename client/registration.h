@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/messages.h"
+#include "core/cuda_api.h"
 #include "sidecar/failure.h"
 
 namespace sidecar::client_internal {
@@ -31,7 +31,8 @@ struct Registered {
   std::string node;
   ArenaInfo arena;
   std::string net_address;
-  std::string local_address;  // empty: no shared memory
+  std::string local_address;   // empty: no shared memory
+  std::vector<CudaUuid> gpus;  // whose memory the sidecar copies by itself
 };
 
 // Waits for a sidecar that is not up yet.

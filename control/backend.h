@@ -9,6 +9,7 @@
 
 #include "am_protocol/transport.h"
 #include "control/peers.h"
+#include "core/cuda_api.h"
 #include "core/engine.h"
 #include "core/engine_stats.h"
 #include "core/loop.h"
@@ -31,6 +32,7 @@ struct Identity {
   std::uint64_t send_quota_bytes = 0;
   std::uint64_t receive_quota_bytes = 0;
   std::uint64_t eager_max = kEagerBytesMax;
+  std::vector<CudaUuid> gpus;  // whose memory it copies
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
   std::vector<Rank> local_peer_ranks;
   StaticPeers peers;

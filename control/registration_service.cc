@@ -93,6 +93,9 @@ class RegistrationService final : public v1::Registration::Service {
     response->set_ucx_version(identity_.ucx_version);
     response->set_protocol_version(
         std::min<std::uint32_t>(request.protocol_version_max(), kProtocolVersionMax));
+    for (const CudaUuid& gpu : identity_.gpus) {
+      response->add_gpus(reinterpret_cast<const char*>(gpu.data()), gpu.size());
+    }
     v1::Limits* limits = response->mutable_limits();
     limits->set_send_quota_bytes(identity_.send_quota_bytes);
     limits->set_receive_quota_bytes(identity_.receive_quota_bytes);

@@ -140,6 +140,7 @@ Started Sidecard::find_gpus() {
   for (int device = 0; device < count; ++device) {
     const CudaDevice& facts = (*cuda_)->device(device);
     which += fmt::format("{}{} at {}", device == 0 ? "" : ", ", device, facts.pci);
+    identity_.gpus.push_back(facts.uuid);
     if (facts.numa_node >= 0) which += fmt::format(" (NUMA node {})", facts.numa_node);
   }
   LOG_INFO("GPUs: {}", which);
