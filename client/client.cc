@@ -1,5 +1,6 @@
 #include "sidecar/client.h"
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -129,6 +130,7 @@ SendHandle Client::send_async(const Tensor& tensor, std::string_view id, const G
   if (!meta) return refused(failure_of(meta.error()));
   const auto destinations = client_internal::destinations_of(to, held->options().group);
   if (!destinations) return refused(failure_of(destinations.error()));
+  if (tensor.on_gpu) return send_from_gpu(held, tensor, *meta, *destinations, options.deadline);
   auto parcel = client_internal::parcel_of(tensor, meta->bytes, held->place());
   if (!parcel) return refused(failure_of(parcel.error()));
   return start_send(held, *meta, *destinations, std::move(*parcel), options.deadline);
@@ -160,6 +162,25 @@ SendHandle Client::send_async(Buffer&& buffer, std::string_view id, const Groups
   if (!destinations) return refused(failure_of(destinations.error()));
   return start_send(held, *meta, *destinations,
                     client_internal::parcel_of(std::move(buffer), *held, held->place()), options.deadline);
+}
+
+// What has to be waited for here counts against the deadline.
+SendHandle Client::send_from_gpu(const std::shared_ptr<Runtime>& held, const Tensor& tensor,
+                                 const ChunkMeta& meta, const Destinations& to,
+                                 std::chrono::nanoseconds deadline) {
+  if (deadline.count() < 0) deadline = held->options().deadline;
+  const auto began = std::chrono::steady_clock::now();
+  client_internal::GpuRoute route = held->gpu_route();
+  if (held->may_wait() && !detail::InCallback::any()) {
+    route.allocate = [&](std::uint64_t bytes) { return allocate({bytes}, Dtype::kU8, deadline); };
+  }
+  auto parcel = client_internal::gpu_parcel_of(tensor, meta.bytes, held->place(), route);
+  if (!parcel) return refused(parcel.error());
+  if (deadline != kForever) {
+    const std::chrono::nanoseconds waited = std::chrono::steady_clock::now() - began;
+    deadline = std::max(deadline - waited, std::chrono::nanoseconds{0});
+  }
+  return start_send(held, meta, to, std::move(*parcel), deadline);
 }
 
 Expected<void> Client::send(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk,

@@ -12,11 +12,12 @@ namespace detail {
 
 InCallback::InCallback() { ++callbacks_running; }
 InCallback::~InCallback() { --callbacks_running; }
+bool InCallback::any() { return callbacks_running > 0; }
 
 // Whether this is a callback cannot be left to the driver: a client that is ending has none any more.
 bool StateBase::wait(std::chrono::nanoseconds wait_max) {
   if (ready()) return true;
-  if (callbacks_running > 0) return false;
+  if (InCallback::any()) return false;
   const std::shared_ptr<Driver> driver = driver_.lock();
   if (driver != nullptr && !driver->may_wait()) return false;
   const bool for_ever = wait_max == kForever;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "client/pin.h"
 #include "core/messages.h"
 
 namespace sidecar::client_internal {
@@ -14,6 +15,7 @@ struct MappedRegion {
   std::byte* writable = nullptr;  // the same address, if it was asked for as writable
   std::uint64_t bytes = 0;
   std::shared_ptr<void> keep{};  // unmaps when the last copy is gone
+  Pin* pin = nullptr;            // as long as `keep` holds it
 };
 
 // Maps an arena after proving its nonce.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <variant>
 
+#include "client/pin.h"
 #include "client/releases.h"
 #include "core/messages.h"
 #include "core/timer_heap.h"
@@ -31,9 +32,10 @@ struct Op {
 
   // Send.
   StatePtr<void> captured;
-  std::shared_ptr<const void> payload_owner;  // packed copy, or the buffer sent
+  std::shared_ptr<const void> payload_owner;  // packed copy, the buffer sent, or the GPU event
   bool sending = false;  // the transport reads the payload: the caller must not have it back
   bool captured_by_sidecar = false;
+  bool read_by_sidecar = false;  // kDevice: the sidecar itself reads the caller's memory, until it says so
   std::optional<Expected<void>> outcome;  // known, but still `sending`
   std::uint64_t slot = 0;                 // a buffer in the arena
   bool has_slot = false;
@@ -67,6 +69,7 @@ class PrivateBytes {
 struct SharedContent final : View::Content {
   std::shared_ptr<Keeper> keeper;
   std::shared_ptr<void> mapping;
+  Pin* pin = nullptr;  // of `mapping`
   std::uint64_t grant = 0;
   ~SharedContent() override { keeper->give_up_view(grant); }
 };
@@ -81,6 +84,7 @@ struct OwnedContent final : View::Content {
 struct SlotContent final : Buffer::Content {
   std::shared_ptr<Keeper> keeper;
   std::shared_ptr<void> mapping;
+  Pin* pin = nullptr;  // of `mapping`
   std::uint64_t slot = 0;
   bool granted = false;
   ~SlotContent() override {

@@ -43,16 +43,28 @@ Place place_of(Rank rank, const Group& group, bool concurrent_copy) {
           concurrent_copy};
 }
 
+Share share_of(std::uint64_t bytes, const Place& place) {
+  if (place.concurrent && place.members > 1 && bytes > 0) {
+    return {.slice = shard_of(bytes, place.index, place.members), .sliced = true};
+  }
+  return {.slice = {0, bytes}, .nothing = sends_nothing(place)};
+}
+
+void mark(Parcel& parcel, const Share& share, const Place& place) {
+  if (!share.sliced) return;
+  parcel.shard = place.index;
+  parcel.shards = place.members;
+}
+
 Result<Parcel> parcel_of(const Tensor& tensor, std::uint64_t bytes, const Place& place) {
-  const bool sliced = place.concurrent && place.members > 1 && bytes > 0;
-  if (!sliced && sends_nothing(place)) return Parcel{.source = Source::kNothing};
+  const Share share = share_of(bytes, place);
+  if (share.nothing) return Parcel{.source = Source::kNothing};
   if (bytes == 0) return Parcel{.source = Source::kInline};
-  const Slice slice = sliced ? shard_of(bytes, place.index, place.members) : Slice{0, bytes};
+  const Slice& slice = share.slice;
   Result<Parcel> parcel = slice.bytes == 0 ? Parcel{} : whole(tensor, bytes);
-  if (!parcel || !sliced) return parcel;
+  if (!parcel) return parcel;
   if (slice.bytes > 0) parcel->bytes = parcel->bytes.subspan(slice.begin, slice.bytes);
-  parcel->shard = place.index;
-  parcel->shards = place.members;
+  mark(*parcel, share, place);
   return parcel;
 }
 
@@ -88,6 +100,9 @@ ConstBytes load(Parcel parcel, Send& send, Op& op) {
   } else if (parcel.source == Source::kSlot) {
     send.slot = op.slot = parcel.slot;
     op.has_slot = true;
+  } else if (parcel.source == Source::kDevice) {
+    send.device = parcel.device;
+    op.read_by_sidecar = true;
   }
   return {};
 }

@@ -1,5 +1,6 @@
 // What one call of Client::send brings to the sidecar, worked out before it starts: all of the chunk, a slice
-// of it, or nothing, depending on the caller's place in its group. No I/O; any thread.
+// of it, or nothing, depending on the caller's place in its group. No I/O; any thread. Tensors in GPU memory:
+// client/gpu_parcel.h.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,14 @@ struct Place {
 // `group` is sorted and contains `rank`.
 Place place_of(Rank rank, const Group& group, bool concurrent_copy);
 
+// What the call of a member at that place brings of a tensor.
+struct Share {
+  Slice slice{};
+  bool sliced = false;
+  bool nothing = false;  // another member's call brings all of it
+};
+Share share_of(std::uint64_t bytes, const Place& place);
+
 struct Parcel {
   Source source = Source::kPayload;
   std::uint16_t shard = 0;
@@ -27,7 +36,11 @@ struct Parcel {
   ConstBytes bytes{};                   // inline or payload
   std::shared_ptr<const void> owner{};  // of `bytes`, when they are not the caller's
   std::uint64_t slot = 0;               // kSlot
+  DeviceSource device{};                // kDevice
 };
+
+// Says in the parcel which slice it is.
+void mark(Parcel& parcel, const Share& share, const Place& place);
 
 // Fail with kInvalidArgument naming the field. Memory that this call does not read is not looked at.
 // `bytes`: of the whole tensor, as dtype and shape say.

@@ -132,6 +132,15 @@ void Runtime::submit(std::unique_ptr<Op> op, std::unique_ptr<Message> message, C
   hand_over({std::move(op), std::move(message), payload, 0});
 }
 
+GpuRoute Runtime::gpu_route() const {
+  GpuRoute route;
+  route.gpus = registered_.gpus;
+  route.same_node = registered_.node == (options_.node.empty() ? host_name() : options_.node);
+  route.version = session_->version();
+  route.own = this;
+  return route;
+}
+
 void Runtime::cancel(std::uint64_t request) { hand_over({nullptr, nullptr, {}, request}); }
 
 void Runtime::hand_over(Submission submission) {

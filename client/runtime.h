@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "am_protocol/transport.h"
+#include "client/gpu_parcel.h"
 #include "client/parcel.h"
 #include "client/registration.h"
 #include "client/session.h"
@@ -35,6 +36,7 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   void close();
 
   [[nodiscard]] const ClientOptions& options() const { return options_; }  // rank and group complete, sorted
+  [[nodiscard]] GpuRoute gpu_route() const;                                // without a way to allocate
   [[nodiscard]] Place place() const { return place_; }
   [[nodiscard]] Rank rank() const { return registered_.leader; }
   [[nodiscard]] bool maps_arena() const { return maps_arena_; }

@@ -12,11 +12,19 @@
 namespace sidecar::client_internal {
 namespace {
 
+struct PinnableMap {
+  explicit PinnableMap(ArenaMap&& mapped)
+      : map(std::move(mapped)), pin(map.data(), map.bytes(), map.writable_data() == nullptr) {}
+  ArenaMap map;
+  Pin pin;
+};
+
 Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable) {
   auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable);
   if (!map) return tl::unexpected(map.error());
-  auto shared = std::make_shared<ArenaMap>(std::move(*map));
-  return MappedRegion{shared->data(), shared->writable_data(), shared->bytes(), shared};
+  auto shared = std::make_shared<PinnableMap>(*std::move(map));
+  const ArenaMap& mapped = shared->map;
+  return MappedRegion{mapped.data(), mapped.writable_data(), mapped.bytes(), shared, &shared->pin};
 }
 
 // Spinning takes the time from those who would do the work when there is no core to spare.

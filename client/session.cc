@@ -49,17 +49,33 @@ void Session::start(std::unique_ptr<Op> taken, Message& message, ConstBytes payl
     erase_if_idle(request);
     return;
   }
+  if (!understood(message)) {
+    if (op.has_slot) releases_.add_slot(op.slot);
+    report(op, {Errc::kUnavailable, options_.rank,
+                "the sidecar is older than this client and knows neither groups that copy together nor GPUs; "
+                "update it"});
+    erase_if_idle(request);
+    return;
+  }
   op.timer.object = &op;
   op.ends_at = later(options_.now(), op.timeout_ns);
   timers_.set(op.timer, later(op.ends_at, options_.grace_ns));
   if (payload.empty()) {
     send_plain(message);
     // Inline bytes were copied by that, and a buffer in the arena is not the caller's any more.
-    if (op.captured != nullptr) std::exchange(op.captured, nullptr)->set(Expected<void>{});
+    if (!op.read_by_sidecar && op.captured != nullptr)
+      std::exchange(op.captured, nullptr)->set(Expected<void>{});
   } else {
     op.sending = true;
     transport_.send(link_, message, payload, !take_eager_credit(payload.size()), request);
   }
+}
+
+// Whether a sidecar of this one's version can read it.
+bool Session::understood(const Message& message) const {
+  const auto* const send = std::get_if<Send>(&message);
+  if (send == nullptr || version_ >= kGroupsVersion) return true;
+  return send->shards == 0 && send->source != Source::kNothing && send->source != Source::kDevice;
 }
 
 Op* Session::find(RequestId request) {
@@ -163,8 +179,9 @@ Result<HelloAck> Session::on_hello(LinkId /*link*/, const Hello& /*hello*/) {
   return fail(Errc::kUnauthorized, "a client accepts no connections");
 }
 
-void Session::on_link_up(LinkId link, const HelloAck& /*answer*/) {
+void Session::on_link_up(LinkId link, const HelloAck& answer) {
   if (!(link == link_)) return;
+  version_ = answer.version;
   state_ = LinkState::kUp;
   eager_sent_ = eager_consumed_ = 0;
 }

@@ -65,6 +65,8 @@ class Session final : public Events {
 
   [[nodiscard]] LinkState link_state() const { return state_; }
   [[nodiscard]] bool up() const { return state_ == LinkState::kUp; }  // any thread
+  // Of the protocol, as the sidecar chose it. Any thread, once it was up.
+  [[nodiscard]] std::uint16_t version() const { return version_; }
   [[nodiscard]] const Failure& why_down() const { return why_down_; }
   [[nodiscard]] std::size_t under_way() const { return ops_.size(); }
   [[nodiscard]] ReleaseQueue& releases() { return releases_; }
@@ -86,6 +88,7 @@ class Session final : public Events {
 
   // session.cc
   Op* find(RequestId request);
+  [[nodiscard]] bool understood(const Message& message) const;
   void report(Op& op, const Failure& failure);
   template <class T>
   void report_value(Op& op, Expected<T> value);
@@ -115,6 +118,7 @@ class Session final : public Events {
   std::weak_ptr<Keeper> keeper_;
   std::atomic<LinkState> state_ = LinkState::kNone;  // written by the loop's thread only
   LinkId link_;
+  std::uint16_t version_ = 0;
   Failure why_down_;
   bool goodbye_sent_ = false;
 

@@ -101,6 +101,7 @@ void Session::view_in_arena(Op& op, const Reply& reply) {
     content->shared = true;
     content->keeper = keeper;
     content->mapping = mapping->keep;
+    content->pin = mapping->pin;
     content->grant = reply.view;
     report_value<View>(op, View(std::move(content)));
     return;

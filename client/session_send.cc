@@ -30,6 +30,7 @@ void Session::on_send_reply(Op& op, const Reply& reply) {
 // The sidecar has the bytes and the transport reads them no more: the caller may have its memory back.
 void Session::capture_if_over(Op& op) {
   if (op.captured_by_sidecar && !op.sending && op.captured != nullptr) {
+    if (op.read_by_sidecar) op.payload_owner.reset();  // the event may serve another send
     std::exchange(op.captured, nullptr)->set(Expected<void>{});
   }
 }
@@ -80,6 +81,7 @@ void Session::on_allocate_reply(Op& op, const Reply& reply) {
     content->shape = std::move(op.wanted->shape);
     content->keeper = keeper;
     content->mapping = own_arena_.keep;
+    content->pin = own_arena_.pin;
     content->slot = reply.offset;
     content->granted = true;
     report_value<Buffer>(op, Buffer(std::move(content)));

@@ -39,6 +39,8 @@
 
 namespace sidecar {
 
+struct ChunkMeta;
+struct Destinations;
 namespace client_internal {
 class Runtime;
 }
@@ -78,7 +80,7 @@ class Client {
   void close();
 
   // Sends one chunk to every group of `to`, none of which may hold a rank of the caller's own. The source
-  // memory must stay untouched until `captured`.
+  // memory must stay untouched until `captured`. A tensor in GPU memory: see Tensor.
   SendHandle send_async(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
                         ChunkIndex num_chunks = 1, const SendOptions& options = {});
   SendHandle send_async(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
@@ -136,6 +138,8 @@ class Client {
   struct Shared;
   explicit Client(std::shared_ptr<client_internal::Runtime> runtime);
   [[nodiscard]] std::shared_ptr<client_internal::Runtime> runtime() const;  // null: closed
+  SendHandle send_from_gpu(const std::shared_ptr<client_internal::Runtime>& held, const Tensor& tensor,
+                           const ChunkMeta& meta, const Destinations& to, std::chrono::nanoseconds deadline);
   std::shared_ptr<Shared> shared_;
 };
 

@@ -16,13 +16,23 @@ inline namespace api {
 using Group = std::vector<Rank>;
 using Groups = std::vector<Group>;
 
-// A tensor in the caller's CPU memory. Not contiguous: it is packed into a private copy once, with a warning
-// on the log.
+// A tensor in the caller's memory, the CPU's or a GPU's. Not contiguous: it is packed into a private copy
+// once, with a warning on the log.
+//
+// on_gpu: the sidecar copies the bytes from the GPU by itself, after what `stream` holds when send is called;
+// the call does not wait for either. The memory stays allocated and untouched until `captured`, which comes
+// after that copy. Where the sidecar cannot (memory without a CUDA IPC handle such as managed, pooled or
+// virtual memory; a GPU, CUDA or a node that the sidecar does not share with us; a strided tensor), the call
+// copies: it then waits for the stream, for room in the sidecar's arena at most as long as its deadline says,
+// and for the copy. The first time, the log says why.
 struct Tensor {
   const void* data = nullptr;
   Dtype dtype = Dtype::kU8;
   std::vector<std::uint64_t> shape{};   // empty: a scalar
   std::vector<std::int64_t> strides{};  // in elements; empty: contiguous in C order
+  bool on_gpu = false;                  // `data` is CUDA device memory of any GPU that this process sees
+  void* stream = nullptr;  // on_gpu: the CUDA stream (cudaStream_t, CUstream) of that GPU whose work so far
+                           // writes the bytes; null: the default stream
 };
 
 // Opaque bytes. `codec` tells the receiver what they are; the service never looks at either.
@@ -78,6 +88,7 @@ class View {
   };
   View() = default;
   explicit View(std::shared_ptr<const Content> content) : content_(std::move(content)) {}
+  [[nodiscard]] const std::shared_ptr<const Content>& content() const { return content_; }
 
  private:
   std::shared_ptr<const Content> content_;

@@ -59,6 +59,7 @@ class InCallback {
   ~InCallback();
   InCallback(const InCallback&) = delete;
   InCallback& operator=(const InCallback&) = delete;
+  [[nodiscard]] static bool any();  // of this thread
 };
 
 template <class T>
