@@ -200,9 +200,9 @@ Status FakeCuda::destroy_stream(int device, CudaStream stream) {
   return enter("destroy_stream");
 }
 
-Status FakeCuda::wait_event(int device, CudaStream stream, CudaEvent /*event*/) {
+Status FakeCuda::wait_event(int device, CudaStream stream, CudaEvent event) {
   const std::lock_guard lock(mutex_);
-  ADD_FAILURE() << "a stream must not wait for another process";
+  EXPECT_EQ(events_.at(number(event)).foreign, nullptr) << "a stream must not wait for another process";
   check_stream(device, stream);
   return enter("wait_event");
 }

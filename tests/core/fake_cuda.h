@@ -18,7 +18,7 @@
 
 namespace sidecar {
 
-class FakeCuda final : public CudaApi {
+class FakeCuda : public CudaApi {
  public:
   explicit FakeCuda(int devices = 2);
   ~FakeCuda() override;

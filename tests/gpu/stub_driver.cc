@@ -39,7 +39,7 @@ struct CUevent_st {
 };
 
 struct Operation {
-  enum class What : std::uint8_t { kCopy, kFill, kRecord, kStop } what = What::kStop;
+  enum class What : std::uint8_t { kCopy, kFill, kRecord, kWait, kStop } what = What::kStop;
   void* to = nullptr;
   const void* from = nullptr;
   std::size_t bytes = 0;
@@ -135,6 +135,8 @@ void work(CUstream stream) {
       std::memset(now.to, now.value, now.bytes);
     } else if (now.what == Operation::What::kCopy) {
       std::memcpy(now.to, now.from, now.bytes);
+    } else if (now.what == Operation::What::kWait) {
+      while (now.progress->done < now.number) usleep(50);
     } else {
       now.progress->done = now.number;
     }
@@ -146,7 +148,7 @@ void work(CUstream stream) {
 
 CUresult add(CUstream stream, const Operation& operation) {
   if (no_context()) return CUDA_ERROR_INVALID_CONTEXT;
-  if (stream == nullptr) return CUDA_ERROR_NOT_SUPPORTED;  // nobody here may use the default stream
+  if (stream == nullptr) return CUDA_ERROR_NOT_SUPPORTED;  // nobody here may work in the default stream
   const std::lock_guard lock(stream->mutex);
   stream->queue.push_back(operation);
   stream->changed.notify_all();
@@ -324,6 +326,10 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
   operation.what = Operation::What::kRecord;
   operation.progress = event->progress;
   operation.number = ++event->progress->recorded;
+  if (stream == nullptr && !no_context()) {  // the default stream: nothing else can be in it here
+    event->progress->done = operation.number;
+    return CUDA_SUCCESS;
+  }
   return add(stream, operation);
 }
 CUresult cuEventQuery(CUevent event) {
@@ -348,7 +354,14 @@ CUresult cuStreamSynchronize(CUstream stream) {
   stream->changed.wait(lock, [&] { return stream->queue.empty() && !stream->busy; });
   return CUDA_SUCCESS;
 }
-CUresult cuStreamWaitEvent(CUstream, CUevent, unsigned) { return CUDA_ERROR_NOT_SUPPORTED; }
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+  if (event->fd >= 0) return CUDA_ERROR_NOT_SUPPORTED;  // no stream may wait for another process
+  Operation operation;
+  operation.what = Operation::What::kWait;
+  operation.progress = event->progress;
+  operation.number = event->progress->recorded;
+  return add(stream, operation);
+}
 
 CUresult cuMemcpyDtoHAsync(void* to, CUdeviceptr from, std::size_t bytes, CUstream stream) {
   return lies_in_one(from, bytes) ? add_copy(to, pointer(from), bytes, stream) : CUDA_ERROR_INVALID_VALUE;
