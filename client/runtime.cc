@@ -135,7 +135,8 @@ void Runtime::submit(std::unique_ptr<Op> op, std::unique_ptr<Message> message, C
 GpuRoute Runtime::gpu_route() const {
   GpuRoute route;
   route.gpus = registered_.gpus;
-  route.same_node = registered_.node == (options_.node.empty() ? host_name() : options_.node);
+  // No other machine has a GPU of the same UUID: a node's name may only say no.
+  route.same_node = options_.node.empty() || options_.node == registered_.node;
   route.version = session_->version();
   route.own = this;
   return route;

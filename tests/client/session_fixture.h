@@ -93,9 +93,11 @@ class SessionTest : public ::testing::Test {
     session = std::make_unique<Session>(std::move(options), transport, keeper);
   }
 
-  void link_up() {
+  void link_up(std::uint16_t version = kProtocolVersionMax) {
     session->connect({true, false, Name("127.0.0.1:1")}, Hello{});
-    session->on_link_up(LinkId{transport.links, 1}, HelloAck{});
+    HelloAck answer;
+    answer.version = version;
+    session->on_link_up(LinkId{transport.links, 1}, answer);
   }
   LinkId link() const { return {transport.links, 1}; }
 
@@ -151,6 +153,8 @@ class SessionTest : public ::testing::Test {
     auto captured = std::make_shared<detail::State<void>>(std::weak_ptr<detail::Driver>(), call.request);
     call.op->captured = captured;
     call.op->has_slot = source == Source::kSlot;
+    call.op->read_by_sidecar = source == Source::kDevice;
+    call.op->payload_owner = std::exchange(owner, nullptr);
     call.op->slot = slot;
     Message out(std::in_place_type<Send>);
     std::get<Send>(out).request = call.request;
@@ -219,6 +223,7 @@ class SessionTest : public ::testing::Test {
   bool mappable = true;
   int maps_tried = 0;
   RequestId last_request = 0;
+  std::shared_ptr<const void> owner;  // goes with the next send
   std::shared_ptr<std::vector<std::byte>> arena = std::make_shared<std::vector<std::byte>>(1 << 20);
   std::shared_ptr<ForwardingKeeper> keeper = std::make_shared<ForwardingKeeper>(this);
   NotingTransport transport;

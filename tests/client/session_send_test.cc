@@ -34,6 +34,60 @@ TEST_F(SessionSend, APayloadIsCapturedWhenTheSidecarHasItAndTheTransportIsThroug
   EXPECT_TRUE(second.captured.get());
 }
 
+TEST_F(SessionSend, GpuMemoryIsCapturedWhenTheSidecarSaysSoAndItsEventIsFreeThen) {
+  link_up();
+  const auto event = std::make_shared<int>();
+  owner = event;
+  SendCall call = send({}, Source::kDevice);
+  EXPECT_FALSE(call.captured.ready());
+  EXPECT_EQ(event.use_count(), 2);
+  answer(reply(call.request, Errc::kOk, Stage::kCaptured));
+  EXPECT_TRUE(call.captured.get());
+  EXPECT_EQ(event.use_count(), 1);
+  EXPECT_FALSE(call.delivered.ready());
+  answer(reply(call.request));
+  EXPECT_TRUE(call.delivered.get());
+
+  owner = event;
+  SendCall failed = send({}, Source::kDevice);
+  answer(reply(failed.request, Errc::kIo));
+  EXPECT_EQ(failed.captured.get().code(), Errc::kIo);
+  EXPECT_EQ(failed.delivered.get().code(), Errc::kIo);
+  EXPECT_EQ(event.use_count(), 1);
+
+  owner = event;
+  SendCall at_once = send({}, Source::kDevice);  // its final reply may be the only one
+  answer(reply(at_once.request));
+  EXPECT_TRUE(at_once.captured.get());
+  EXPECT_EQ(event.use_count(), 1);
+  EXPECT_EQ(session->under_way(), 0u);
+}
+
+TEST_F(SessionSend, AnOlderSidecarIsNotSentWhatItCannotRead) {
+  link_up(kGroupsVersion - 1);
+  for (const Source source : {Source::kNothing, Source::kDevice}) {
+    SendCall call = send({}, source);
+    EXPECT_EQ(call.captured.get().code(), Errc::kUnavailable);
+    const auto refused = call.delivered.get();
+    EXPECT_EQ(refused.code(), Errc::kUnavailable);
+    EXPECT_NE(refused.error().message.find("older"), std::string::npos);
+  }
+  Call<void> shard = make<void>(OpKind::kSend, kSecond);
+  Message message(std::in_place_type<Send>);
+  std::get<Send>(message).request = shard.request;
+  std::get<Send>(message).source = Source::kPayload;
+  std::get<Send>(message).shards = 2;
+  const std::vector<std::byte> source(1000);
+  session->start(std::move(shard.op), message, source);
+  EXPECT_EQ(shard.future.get().code(), Errc::kUnavailable);
+  EXPECT_TRUE(transport.sent.empty());
+  EXPECT_EQ(session->under_way(), 0u);
+
+  SendCall plain = send({}, Source::kInline);
+  answer(reply(plain.request));
+  EXPECT_TRUE(plain.delivered.get());
+}
+
 TEST_F(SessionSend, AFailureWaitsUntilTheTransportIsThroughWithTheCallersMemory) {
   link_up();
   const std::vector<std::byte> source(100'000);

@@ -11,49 +11,20 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tests/gpu/stub_stream.h"
+
 struct CUctx_st {
   int device = 0;
-};
-
-// In memory that other processes may map.
-struct Progress {
-  std::atomic<std::uint64_t> recorded{0};
-  std::atomic<std::uint64_t> done{0};
-};
-
-struct CUevent_st {
-  Progress* progress = nullptr;
-  int fd = -1;  // shared or opened; -1: only ours
-};
-
-struct Operation {
-  enum class What : std::uint8_t { kCopy, kFill, kRecord, kWait, kStop } what = What::kStop;
-  void* to = nullptr;
-  const void* from = nullptr;
-  std::size_t bytes = 0;
-  unsigned char value = 0;
-  Progress* progress = nullptr;
-  std::uint64_t number = 0;
-};
-
-struct CUstream_st {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::deque<Operation> queue;
-  bool busy = false;
-  std::thread thread;
 };
 
 namespace {
@@ -115,35 +86,6 @@ int open_handle(const Handle& handle) {
   if (handle.magic != kMagic) return -1;
   const std::string path = "/proc/" + std::to_string(handle.pid) + "/fd/" + std::to_string(handle.fd);
   return open(path.c_str(), O_RDWR | O_CLOEXEC);
-}
-
-void work(CUstream stream) {
-  std::unique_lock lock(stream->mutex);
-  for (;;) {
-    stream->changed.wait(lock, [&] { return !stream->queue.empty(); });
-    const Operation now = stream->queue.front();
-    stream->queue.pop_front();
-    if (now.what == Operation::What::kStop) return;
-    // A fill that the next one covers is not worth doing, only worth its time.
-    const bool covered = !stream->queue.empty() && stream->queue.front().what == Operation::What::kFill &&
-                         now.what == Operation::What::kFill && stream->queue.front().to == now.to;
-    stream->busy = true;
-    lock.unlock();
-    if (covered) {
-      usleep(200);
-    } else if (now.what == Operation::What::kFill) {
-      std::memset(now.to, now.value, now.bytes);
-    } else if (now.what == Operation::What::kCopy) {
-      std::memcpy(now.to, now.from, now.bytes);
-    } else if (now.what == Operation::What::kWait) {
-      while (now.progress->done < now.number) usleep(50);
-    } else {
-      now.progress->done = now.number;
-    }
-    lock.lock();
-    stream->busy = false;
-    stream->changed.notify_all();
-  }
 }
 
 CUresult add(CUstream stream, const Operation& operation) {
@@ -340,7 +282,7 @@ CUresult cuEventQuery(CUevent event) {
 CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
   if (no_context() || flags != CU_STREAM_NON_BLOCKING) return CUDA_ERROR_INVALID_CONTEXT;
   auto* const made = new CUstream_st;
-  made->thread = std::thread(work, made);
+  made->thread = std::thread(work_through, made);
   return give(stream, made);
 }
 CUresult cuStreamDestroy(CUstream stream) {
