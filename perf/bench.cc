@@ -24,6 +24,7 @@ const std::vector<Part> kParts{
     {"network", "a chunk to another node, TCP on loopback, against ucx_perftest", bench_network},
     {"forward", "a same-node chunk of 64 MiB against one of 64 KiB", bench_forward},
     {"groups", "broadcast to several groups, and a chunk brought by several members", bench_groups},
+    {"gpu", "copies out of GPU memory, only where there is a GPU", bench_gpu},
     {"latency", "64 bytes over three hops, against raw_chain", bench_latency},
     {"slab", "the slab allocator against mimalloc", bench_slab},
     {"idle", "CPU time of an idle sidecar with 8 peers", bench_idle},

@@ -78,6 +78,7 @@ ClientOptions event_driven(const Cluster& cluster, Rank rank);
 std::vector<BenchRow> bench_network(const BenchSettings& settings);
 std::vector<BenchRow> bench_forward(const BenchSettings& settings);
 std::vector<BenchRow> bench_groups(const BenchSettings& settings);
+std::vector<BenchRow> bench_gpu(const BenchSettings& settings);
 std::vector<BenchRow> bench_latency(const BenchSettings& settings);
 std::vector<BenchRow> bench_slab(const BenchSettings& settings);
 std::vector<BenchRow> bench_idle(const BenchSettings& settings);
