@@ -14,6 +14,8 @@ struct Setup {
   Rank consumer;
 };
 
+void PrintTo(const Setup& setup, std::ostream* out) { *out << setup.arena << " to " << setup.consumer; }
+
 class GpuSend : public GpuExecutors, public ::testing::WithParamInterface<Setup> {
  protected:
   void SetUp() override {

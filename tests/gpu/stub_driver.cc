@@ -38,6 +38,7 @@ struct Handle {
   std::int32_t fd;
   std::int32_t device;
   std::uint64_t bytes;
+  std::uint64_t serial;  // memory that was freed and allocated again is not the same
 };
 static_assert(sizeof(Handle) <= sizeof(CUipcMemHandle));
 
@@ -45,6 +46,7 @@ struct Allocation {
   std::size_t bytes = 0;
   int fd = -1;
   int device = 0;
+  std::uint64_t serial = 0;
   Handle opened{};  // magic 0: our own
 };
 
@@ -184,7 +186,8 @@ CUresult cuMemAlloc(CUdeviceptr* address, std::size_t bytes) {
   if (data == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   *address = reinterpret_cast<CUdeviceptr>(data);
   const std::lock_guard lock(mutex);
-  allocations[*address] = Allocation{bytes, fd, current.back()->device};
+  static std::uint64_t serial = 0;
+  allocations[*address] = Allocation{bytes, fd, current.back()->device, ++serial};
   return CUDA_SUCCESS;
 }
 CUresult cuMemFree(CUdeviceptr address) {
@@ -202,7 +205,8 @@ CUresult cuIpcGetMemHandle(CUipcMemHandle* out, CUdeviceptr address) {
   const std::lock_guard lock(mutex);
   const auto found = find(address);
   if (found == allocations.end()) return CUDA_ERROR_INVALID_VALUE;
-  const Handle handle{kMagic, getpid(), found->second.fd, found->second.device, found->second.bytes};
+  const Handle handle{
+      kMagic, getpid(), found->second.fd, found->second.device, found->second.bytes, found->second.serial};
   std::memset(out, 0, sizeof *out);
   std::memcpy(out, &handle, sizeof handle);
   return CUDA_SUCCESS;
@@ -220,7 +224,7 @@ CUresult cuIpcOpenMemHandle(CUdeviceptr* address, CUipcMemHandle in, unsigned fl
   void* const data = fd < 0 ? nullptr : map_memory(fd, handle.bytes);
   if (data == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *address = reinterpret_cast<CUdeviceptr>(data);
-  allocations[*address] = Allocation{handle.bytes, fd, handle.device, handle};
+  allocations[*address] = Allocation{handle.bytes, fd, handle.device, handle.serial, handle};
   return CUDA_SUCCESS;
 }
 CUresult cuIpcCloseMemHandle(CUdeviceptr address) { return cuMemFree(address); }
@@ -239,7 +243,7 @@ CUresult cuEventCreate(CUevent* event, unsigned flags) {
 }
 CUresult cuIpcGetEventHandle(CUipcEventHandle* out, CUevent event) {
   if (event->fd < 0) return CUDA_ERROR_INVALID_HANDLE;
-  const Handle handle{kMagic, getpid(), event->fd, 0, 4096};
+  const Handle handle{kMagic, getpid(), event->fd, 0, 4096, 0};
   std::memset(out, 0, sizeof *out);
   std::memcpy(out, &handle, sizeof handle);
   return CUDA_SUCCESS;
