@@ -111,6 +111,7 @@ inline Identity test_identity(Rank rank, InstanceId instance, StaticPeers peers)
   identity.ucx_version = "1.13.1";
   identity.send_quota_bytes = 500;
   identity.receive_quota_bytes = 600;
+  identity.gpus = {{std::byte{0xC0}}, {std::byte{0xC1}, std::byte{7}}};
   identity.peers = std::move(peers);
   return identity;
 }

@@ -18,6 +18,8 @@ TEST_F(ControlServerTest, RegisterTellsAClientAllItNeeds) {
   EXPECT_EQ(response.node(), "node-a");
   EXPECT_EQ(response.net_address(), "127.0.0.1:12345");
   EXPECT_EQ(response.local_address(), "127.0.0.1:12346");
+  ASSERT_EQ(response.gpus_size(), 2);
+  EXPECT_EQ(response.gpus(1), std::string("\xC1\x07") + std::string(14, '\0'));
   EXPECT_EQ(response.arena().path(), "/dev/shm/not-there");
   EXPECT_EQ(response.arena().nonce(), 4711u);
   EXPECT_EQ(response.protocol_version(), kProtocolVersionMax);

@@ -1,4 +1,6 @@
 // Tensors in GPU memory through real sidecards, with a real GPU or a driver of plain memory (stub_driver.cc).
+#include <dlfcn.h>
+
 #include <cstring>
 #include <future>
 #include <iostream>
@@ -269,6 +271,30 @@ TEST_F(GpuFallback, RefusesWhatIsNoGpuMemoryAndTakesTheDefaultStream) {
   expect_there(1, "x", content);
 }
 
+// --- who has nothing to do with GPUs
+// -----------------------------------------------------------------------------------
+
+TEST_F(GpuExecutors, WhoOnlyUsesTheCpuNeverLoadsCuda) {
+  if (IsSkipped()) return;
+  start();
+  perf::Process process({.argv = {"/proc/self/exe", "--cpu-executor", cluster_->address(0)}, .talk = true});
+  EXPECT_EQ(process.read_line(seconds(30)), "without CUDA");
+  EXPECT_EQ(process.wait(seconds(10)), (perf::Ending{0, 0}));
+  Client consumer = client(1);
+  EXPECT_TRUE(consumer.recv("cpu"));
+  EXPECT_TRUE(consumer.mark_done("cpu"));
+}
+
+int cpu_executor(const std::string& address) {
+  auto client = Client::connect({.rank = 0, .address = address, .node = "a"});
+  if (!client) return 1;
+  const auto content = contents("cpu", 0, 1 << 20);
+  if (!client->send(Tensor{content.data(), Dtype::kU8, {content.size()}}, "cpu", {{1}})) return 1;
+  const bool loaded = ::dlopen("libcuda.so.1", RTLD_NOLOAD | RTLD_LAZY) != nullptr;
+  std::cout << (loaded ? "CUDA is loaded" : "without CUDA") << std::endl;
+  return 0;
+}
+
 // The producer that is killed: sends once, of memory that its stream has overwritten that often before.
 int gpu_executor(const std::string& address, Rank to, int rounds) {
   if (!own_cuda()) return 1;
@@ -292,6 +318,7 @@ int main(int argc, char** argv) {
   if (argc == 5 && std::strcmp(argv[1], "--gpu-executor") == 0) {
     return sidecar::e2e::gpu_executor(argv[2], std::stoi(argv[3]), std::stoi(argv[4]));
   }
+  if (argc == 3 && std::strcmp(argv[1], "--cpu-executor") == 0) return sidecar::e2e::cpu_executor(argv[2]);
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }
