@@ -67,8 +67,13 @@ Result<Gpus::SharedEvent> Gpus::take_event(int device) {
   {
     const std::lock_guard lock(mutex_);
     PerGpu& mine = gpu(device);
-    if (!mine.idle_events.empty()) {
-      const SharedEvent event = mine.idle_events.back();
+    // One whose call was given up may not be done: recorded anew, it would tell a sidecar that has not heard
+    // of that yet that the old contents are there.
+    for (auto idle = mine.idle_events.rbegin(); idle != mine.idle_events.rend(); ++idle) {
+      const Result<bool> done = cuda_.event_done(device, idle->event);
+      if (!done || !*done) continue;
+      const SharedEvent event = *idle;
+      *idle = mine.idle_events.back();
       mine.idle_events.pop_back();
       return event;
     }

@@ -56,6 +56,24 @@ TEST_F(GpuParcel, EventsAreUsedAgainOnceTheCallLetsGoAndNotBefore) {
   EXPECT_EQ(cuda.calls("create_event"), 2u);
 }
 
+TEST_F(GpuParcel, AnEventThatIsNotDoneIsNotUsedAgainEvenWhenItsCallWasGivenUp) {
+  cuda.set_automatic(false);
+  CudaIpcHandle given_up{};
+  {
+    const auto brought = parcel(tensor(), kBytes);
+    ASSERT_TRUE(brought);
+    given_up = brought->device.event;
+  }
+  {
+    const auto next = parcel(tensor(), kBytes);
+    ASSERT_TRUE(next);
+    EXPECT_NE(next->device.event, given_up);
+    cuda.run(1, 2);
+    EXPECT_EQ(parcel(tensor(), kBytes)->device.event, given_up);
+  }
+  cuda.run(1, 1);
+}
+
 TEST_F(GpuParcel, MoreSendsThanThereMayBeEventsAreCopied) {
   std::vector<Expected<Parcel>> under_way;
   for (std::size_t i = 0; i < Gpus::kEventsMax; ++i) {
