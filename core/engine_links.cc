@@ -86,15 +86,18 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
   while (peer.queue.pop_front() != nullptr) {
   }
   peer.refused_by_it = 0;
+  const auto given_up = [](const Delivery& d) {
+    return d.destination != nullptr && d.destination->result != Errc::kOk &&
+           d.kind != Delivery::Kind::kRetract && !d.as_reference;
+  };
+  for (Delivery* d = peer.unsettled.front(); d != nullptr; d = Peer::UnsettledList::next(d)) {
+    d->state = DeliveryState::kQueued;
+    if (!given_up(*d)) peer.queue.push_back(d);
+  }
+  // Settling may queue more: what takes back the parts.
   for (Delivery* d = peer.unsettled.front(); d != nullptr;) {
     Delivery* const next = Peer::UnsettledList::next(d);
-    const bool given_up = d->destination != nullptr && d->destination->result != Errc::kOk &&
-                          d->kind != Delivery::Kind::kRetract && !d->as_reference;
-    d->state = DeliveryState::kQueued;
-    if (given_up)
-      settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
-    else
-      peer.queue.push_back(d);
+    if (given_up(*d)) settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
     d = next;
   }
   pump(peer);

@@ -263,6 +263,35 @@ TEST_F(ContractGroupFailures, APeerThatKnowsNoPartsGetsTheChunkWhole) {
   EXPECT_THAT(recv(client(4), "x"), IsOk());
 }
 
+// --- attempts and links that overlap
+// ---------------------------------------------------------------------------------------------------------------
+
+TEST_F(ContractGroupFailures, WhatWasGivenUpIsTakenBackAfterMoreThanAWindowOfOtherTransfers) {
+  world_.stop(sidecar(2));
+  const RequestId first = producers_[0]->send(spec_);
+  ASSERT_TRUE(world_.run_until([&] { return producers_[0]->outcome(first).captured; }));
+  producers_[0]->cancel(first);
+  constexpr ChunkIndex kMany = kTransferWindow + 100;
+  std::vector<RequestId> many;
+  for (ChunkIndex chunk = 0; chunk < kMany; ++chunk) {
+    many.push_back(producers_[1]->send({.id = "many",
+                                        .chunk = chunk,
+                                        .num_chunks = kMany,
+                                        .bytes = 8,
+                                        .to = each({2}),
+                                        .kind = ChunkKind::kObject}));
+  }
+  world_.run_for(50 * kMillisecond);
+  world_.network().reset(sidecar(0), sidecar(2));
+  world_.run_for(100 * kMillisecond);
+  world_.go_on(sidecar(2));
+  for (const RequestId request : many) ASSERT_THAT(wait(*producers_[1], request), IsOk());
+  settle();
+  EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+  for (ChunkIndex chunk = 0; chunk < kMany; ++chunk) consumer_->mark_done("many", chunk);
+  nothing_is_there();
+}
+
 // --- a peer that sends parts that do not fit together
 // ---------------------------------------------------------------------------------------------------------------
 
