@@ -202,6 +202,9 @@ class Engine final : public Events, public DeviceEvents {
   void issue(Outgoing& outgoing, Shard& shard);
   void choose_parts(Outgoing& outgoing);
   void deliver(Destination& destination, Delivery::Kind kind, Slice part);
+  [[nodiscard]] std::uint64_t parts_key(const Destination& destination) const;
+  [[nodiscard]] bool must_wait(const Destination& destination);
+  void let_next_attempt_go(Destination& destination);
   void settle(Delivery& delivery, const Error& result);
   void note_failure(Destination& destination, Errc code, const Text& text);
   void check_destination(Destination& destination);

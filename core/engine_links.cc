@@ -94,7 +94,7 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
     d->state = DeliveryState::kQueued;
     if (!given_up(*d)) peer.queue.push_back(d);
   }
-  // Settling may queue more: what takes back the parts.
+  // Settling may queue more: what takes back the parts, or the next attempt.
   for (Delivery* d = peer.unsettled.front(); d != nullptr;) {
     Delivery* const next = Peer::UnsettledList::next(d);
     if (given_up(*d)) settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});

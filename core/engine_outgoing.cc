@@ -45,8 +45,9 @@ void Engine::choose_parts(Outgoing& outgoing) {
   for (Destination* d = outgoing.destinations.front(); d != nullptr; d = Outgoing::DestinationList::next(d)) {
     const bool able =
         d->peer->state == LinkState::kUp && !d->peer->mapped && d->peer->version >= kGroupsVersion;
-    if (d->over || d->in_parts || d->result != Errc::kOk || !able) continue;
+    if (d->over || d->in_parts || d->result != Errc::kOk || !able || must_wait(*d)) continue;
     d->in_parts = true;
+    outbox_.index_parts(d, parts_key(*d));
     for (Shard* s = outgoing.shards.front(); s != nullptr; s = Outgoing::ShardList::next(s)) {
       if (s->issued > 0) deliver(*d, Delivery::Kind::kChunk, {s->slice.begin, s->issued});
     }
@@ -61,7 +62,32 @@ void Engine::deliver(Destination& destination, Delivery::Kind kind, Slice part) 
   delivery->part = part;
   if (part.bytes > 0) delivery->slot = memory_.retain(destination.outgoing->slot);
   destination.open.push_back(delivery);
+  if (kind == Delivery::Kind::kChunk && !destination.in_parts && must_wait(destination))
+    return outbox_.held().push_back(delivery);
   enqueue(*delivery);
+}
+
+std::uint64_t Engine::parts_key(const Destination& destination) const {
+  const ChunkMeta& meta = destination.outgoing->meta;
+  return mix(mix(store_.hash(meta.id).low, meta.chunk), static_cast<std::uint64_t>(destination.peer->rank));
+}
+
+// An earlier attempt at the same chunk is not over there: parts of two would be taken for one, and what ends
+// the one would end the other.
+bool Engine::must_wait(const Destination& destination) {
+  return outbox_.any_in_parts() && outbox_.find_in_parts(parts_key(destination), destination) != nullptr;
+}
+
+void Engine::let_next_attempt_go(Destination& destination) {
+  outbox_.unindex_parts(&destination);
+  for (Delivery* delivery = outbox_.held().front(); delivery != nullptr;) {
+    Delivery* const next = Outbox::HeldList::next(delivery);
+    if (Outbox::same_chunk(*delivery->destination, destination)) {
+      outbox_.held().remove(delivery);
+      enqueue(*delivery);
+    }
+    delivery = next;
+  }
 }
 
 // --- ends
@@ -71,7 +97,7 @@ void Engine::deliver(Destination& destination, Delivery::Kind kind, Slice part) 
 void Engine::settle(Delivery& delivery, const Error& result) {
   Peer& peer = *delivery.peer;
   if (delivery.state == DeliveryState::kRefused) --peer.refused_by_it;
-  if (delivery.in_queue.linked()) peer.queue.remove(&delivery);
+  if (auto* queue = Outbox::HeldList::of(&delivery)) queue->remove(&delivery);  // the peer's, or held
   if (delivery.in_unsettled.linked()) {
     peer.unsettled.remove(&delivery);
     if (delivery.kind == Delivery::Kind::kUnlink) --peer.unlinks;
@@ -116,6 +142,7 @@ void Engine::check_destination(Destination& destination) {
     return deliver(destination, Delivery::Kind::kRetract, {});
   }
   destination.over = true;
+  if (destination.in_parts) let_next_attempt_go(destination);
   --outgoing.open;
   finish_if_over(outgoing);
 }

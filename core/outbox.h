@@ -58,6 +58,7 @@ struct Destination {
   bool retracted = false;       // the peer was told, or is no more, that what came in part is worth nothing
   Errc result = Errc::kOk;      // the first failure
   std::uint64_t delivered = 0;  // bytes acknowledged, in parts
+  std::uint64_t parts_key = 0;  // while it gets them
   using DeliveryList = List<Delivery, &Delivery::in_destination>;
   DeliveryList open;  // not settled
   ListHook in_outgoing;
@@ -168,6 +169,29 @@ class Outbox {
     return at == FlatIndex::kNone ? nullptr : outgoing_.at(at);
   }
 
+  // Destinations that get their chunk in parts, until they are over, by what `key` is made of.
+  void index_parts(Destination* destination, std::uint64_t key) {
+    destination->parts_key = key;
+    in_parts_.insert(key, destinations_.handle_of(destination).index);
+  }
+  void unindex_parts(Destination* destination) {
+    const std::uint32_t index = destinations_.handle_of(destination).index;
+    CHECK(in_parts_.erase(destination->parts_key, [&](std::uint32_t i) { return i == index; }));
+  }
+  Destination* find_in_parts(std::uint64_t key, const Destination& like) {
+    const std::uint32_t at = in_parts_.find(
+        key, [&](std::uint32_t i) { return same_chunk(*destinations_.at(i), like); });
+    return at == FlatIndex::kNone ? nullptr : destinations_.at(at);
+  }
+  [[nodiscard]] bool any_in_parts() const { return in_parts_.size() > 0; }
+  static bool same_chunk(const Destination& a, const Destination& b) {
+    return a.peer == b.peer && a.outgoing->meta.chunk == b.outgoing->meta.chunk &&
+           a.outgoing->meta.id == b.outgoing->meta.id;
+  }
+  // Deliveries of chunks of which their destination is still getting an earlier attempt in parts.
+  using HeldList = List<Delivery, &Delivery::in_queue>;
+  HeldList& held() { return held_; }
+
   RoomLine& line() { return line_; }
   [[nodiscard]] const RoomLine& line() const { return line_; }
   // At the end of the process, or of a test: forgets everything. `drop` gets each slot reference; lists that
@@ -222,6 +246,8 @@ class Outbox {
   Pool<Delivery> deliveries_;
   FlatIndex index_;
   FlatIndex gathering_;
+  FlatIndex in_parts_;
+  HeldList held_;
   RoomLine line_;
 };
 

@@ -266,6 +266,37 @@ TEST_F(ContractGroupFailures, APeerThatKnowsNoPartsGetsTheChunkWhole) {
 // --- attempts and links that overlap
 // ---------------------------------------------------------------------------------------------------------------
 
+TEST_F(ContractGroupFailures, ASecondAttemptDoesNotLoseWhatTheEndOfTheFirstTakesBack) {
+  const RequestId first = producers_[0]->send(spec_);
+  ASSERT_TRUE(world_.run_until([&] { return producers_[0]->outcome(first).captured; }));
+  world_.conditions().rendezvous_delay = 20 * kSecond;
+  world_.run_for(5 * kMillisecond);  // its part moves, and takes its time
+  world_.conditions().rendezvous_delay = 100 * kMicrosecond;
+  producers_[0]->cancel(first);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kCancelled));
+  spec_.salt = producers_[0]->new_salt(spec_);
+  const RequestId second = producers_[1]->send(spec_);
+  world_.run_for(25 * kSecond);
+  EXPECT_THAT(send(*producers_[0], spec_), IsOk());
+  EXPECT_THAT(wait(*producers_[1], second), IsOk());
+  EXPECT_THAT(wait(*consumer_, consumer_->recv("x", 0, kSecond)), IsOk());
+}
+
+TEST_F(ContractGroupFailures, ASecondSendInPartsDoesNotHurtTheFirst) {
+  const RequestId first = producers_[0]->send(spec_);
+  half_is_there();
+  SimClient& other = client({.rank = 0});
+  const RequestId second =
+      other.send({.id = "x", .bytes = 400'000, .to = each({2}), .source = Source::kDevice});
+  settle();
+  EXPECT_THAT(send(*producers_[1], spec_), IsOk());
+  EXPECT_THAT(wait(*producers_[0], first), IsOk());
+  EXPECT_THAT(wait(other, second), IsError(Errc::kAlreadyExists));
+  const RequestId there = consumer_->recv("x", 0, kSecond);
+  ASSERT_THAT(wait(*consumer_, there), IsOk());
+  EXPECT_EQ(consumer_->outcome(there).salt, spec_.salt);
+}
+
 TEST_F(ContractGroupFailures, WhatWasGivenUpIsTakenBackAfterMoreThanAWindowOfOtherTransfers) {
   world_.stop(sidecar(2));
   const RequestId first = producers_[0]->send(spec_);
