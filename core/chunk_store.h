@@ -89,6 +89,7 @@ struct ChunkEntry {
   InstanceId source_instance = 0;
   bool in_parts = false;
   bool retracted = false;    // what came is worth nothing: dropped when none of it is moving
+  bool lacks_parts = false;  // some were refused, and their sender waits to be asked for them
   std::uint64_t landed = 0;  // bytes in place
   std::uint32_t moving = 0;  // arrivals in state kMoving
   using ArrivalList = List<Arrival, &Arrival::in_chunk>;

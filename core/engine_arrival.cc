@@ -24,6 +24,7 @@ void Engine::on_further_part(ChunkEntry& entry, Link& link, const Chunk& chunk, 
   const bool crowded =
       entry.state == ChunkState::kParked && store_.arrivals().size() >= 2 * std::size_t{options_.parked_max};
   if (crowded || entry.retracted) {  // another attempt, and the one before is not out of the way yet
+    entry.lacks_parts |= crowded;
     discard(link.id, incoming);
     return refuse(*link.peer, link.id, chunk.transfer.sequence);
   }
@@ -109,11 +110,13 @@ void Engine::begin_receiving(ChunkEntry& entry) {
 }
 
 void Engine::take_all_in(ChunkEntry& entry, const std::byte* inline_data) {
+  const bool lacks_parts = std::exchange(entry.lacks_parts, false);
   for (Arrival* arrival = entry.arrivals.front(); arrival != nullptr;) {
     Arrival* const next = ChunkEntry::ArrivalList::next(arrival);
     take_in(*arrival, inline_data);  // the last one may end the entry
     arrival = next;
   }
+  if (lacks_parts) resume_refused();  // it has taken room, and gives none back without them
 }
 
 // Into the slot; without one, for a chunk that was marked done before it came, away.
@@ -189,11 +192,13 @@ void Engine::arrival_failed(Arrival& arrival) {
     for (Link& link : links_) {
       if (link.kind != Link::Kind::kPeerIn || link.peer != &peer || link.id == arrival.link) continue;
       refuse(peer, link.id, arrival.sequence);
-      receive_room_changed_ = true;
+      entry.lacks_parts = receive_room_changed_ = true;
     }
   }
   remove_arrival(arrival);
   if (entry.arrivals.empty()) return back_to_absent(entry);
+  // While it has room of which others wait, and the rest of it was refused, nobody gets any further.
+  if (entry.state == ChunkState::kReceiving && std::exchange(entry.lacks_parts, false)) resume_refused();
   drop_if_void(entry);
 }
 
@@ -227,7 +232,7 @@ void Engine::reset_entry(ChunkEntry& entry) {
   CHECK(entry.arrivals.empty() && entry.moving == 0);
   release(std::exchange(entry.slot, nullptr));
   entry.source = nullptr;
-  entry.in_parts = entry.retracted = false;
+  entry.in_parts = entry.retracted = entry.lacks_parts = false;
   Datum& datum = *entry.datum;
   if (std::exchange(entry.state, ChunkState::kAbsent) == ChunkState::kReceiving) --datum.receiving;
   keep_room(datum);

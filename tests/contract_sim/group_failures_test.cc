@@ -266,6 +266,16 @@ TEST_F(ContractGroupFailures, APeerThatKnowsNoPartsGetsTheChunkWhole) {
 // --- attempts and links that overlap
 // ---------------------------------------------------------------------------------------------------------------
 
+// With the next answer; the receiver hears of it later.
+void end_link_at_sender(SimWorld& world, SimProcess& receiver, SimProcess& sender) {
+  world.network().spoil([&, ended = false](SimProcess& from, SimProcess& to, Message& message) mutable {
+    if (ended || &from != &receiver || &to != &sender) return false;
+    ended = true;
+    message = Goodbye{false};
+    return false;
+  });
+}
+
 TEST_F(ContractGroupFailures, ASecondAttemptDoesNotLoseWhatTheEndOfTheFirstTakesBack) {
   const RequestId first = producers_[0]->send(spec_);
   ASSERT_TRUE(world_.run_until([&] { return producers_[0]->outcome(first).captured; }));
@@ -321,6 +331,78 @@ TEST_F(ContractGroupFailures, WhatWasGivenUpIsTakenBackAfterMoreThanAWindowOfOth
   EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
   for (ChunkIndex chunk = 0; chunk < kMany; ++chunk) consumer_->mark_done("many", chunk);
   nothing_is_there();
+}
+
+// Room for one chunk, parts of which were refused, while more wait for room than may for the others to be
+// asked for again.
+class ContractCrowd : public Groups {
+ protected:
+  void SetUp() override {
+    add(0, "a", 16 * kMiB);
+    add(3, "d", 16 * kMiB);
+    add({.rank = 2, .node = "b", .arena_bytes = 4 * kMiB, .adjust = [](EngineOptions& o) {
+           o.parked_max = 3;
+         }});
+    producers_ = members({0, 1, 5, 6, 7, 8});
+    other_ = &client(3);
+    consumer_ = &client(2);
+    EXPECT_THAT(send(*producers_[0], {.id = "connects", .bytes = 10, .to = each({2})}), IsOk());
+    EXPECT_THAT(done(*consumer_, "connects"), IsOk());
+  }
+  void crowd() {
+    for (const char* id : {"p", "q"}) {
+      waiting_.push_back(other_->send({.id = id, .bytes = 900 * kKiB, .to = each({2})}));
+      settle();
+    }
+  }
+  void the_crowd_gets_in() {
+    EXPECT_THAT(done(*consumer_, "y"), IsOk());
+    EXPECT_THAT(wait(*other_, waiting_[0]), IsOk());
+    EXPECT_THAT(done(*consumer_, "p"), IsOk());
+    EXPECT_THAT(wait(*other_, waiting_[1]), IsOk());
+    EXPECT_THAT(done(*consumer_, "q"), IsOk());
+  }
+  SendSpec spec_{.id = "y", .bytes = 800 * kKiB, .to = each({2}), .together = true};
+  std::vector<SimClient*> producers_;
+  SimClient* other_ = nullptr;
+  SimClient* consumer_ = nullptr;
+  std::vector<RequestId> waiting_;
+};
+
+TEST_F(ContractCrowd, PartsRefusedWhileTheirChunkWaitedForRoomComeWhenItHasRoom) {
+  EXPECT_THAT(send(*other_, {.id = "full", .bytes = 1700 * kKiB, .to = each({2})}), IsOk());
+  spec_.salt = producers_[0]->new_salt(spec_);
+  std::vector<RequestId> requests{producers_[0]->send(spec_)};
+  settle();
+  crowd();
+  for (std::size_t m = 1; m < producers_.size(); ++m) requests.push_back(producers_[m]->send(spec_));
+  settle();
+  ASSERT_EQ(sidecar(2).stats().parked_chunks, 3u);
+  ASSERT_GT(sidecar(2).stats().counters.refusals, 0u);
+  EXPECT_THAT(done(*consumer_, "full"), IsOk());
+  all_ok(producers_, requests);
+  the_crowd_gets_in();
+}
+
+TEST_F(ContractCrowd, APartThatBrokeOffComesAgainThoughMoreWaitForRoom) {
+  spec_.salt = producers_[0]->new_salt(spec_);
+  std::vector<RequestId> requests{producers_[0]->send(spec_)};
+  settle();
+  crowd();
+  ASSERT_EQ(sidecar(2).stats().parked_chunks, 2u);
+  for (std::size_t m = 1; m < producers_.size(); ++m) requests.push_back(producers_[m]->send(spec_));
+  ASSERT_TRUE(world_.run_until([&] { return producers_[5]->outcome(requests[5]).captured; }));
+  world_.conditions().rendezvous_delay = 20 * kSecond;
+  world_.run_for(2 * kMillisecond);
+  world_.conditions().rendezvous_delay = 100 * kMicrosecond;
+  world_.network().slow_bulk(sidecar(0), sidecar(2), 5 * kSecond);  // so that the receiver hears late of the
+  const RequestId slow = producers_[0]->send({.id = "slow", .bytes = 2000, .to = each({2})});  // link's end
+  ASSERT_TRUE(world_.run_until([&] { return producers_[0]->outcome(slow).captured; }));
+  world_.network().slow_bulk(sidecar(0), sidecar(2), 0);
+  end_link_at_sender(world_, sidecar(2), sidecar(0));
+  all_ok(producers_, requests);
+  the_crowd_gets_in();
+  EXPECT_THAT(wait(*producers_[0], slow), IsOk());
 }
 
 // --- a peer that sends parts that do not fit together
