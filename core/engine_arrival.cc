@@ -300,9 +300,14 @@ void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
       }
     }
   }
-  // It overtook its chunk, whose payload travels beside it: that will be dropped when it comes.
-  if (peer.window.seen(withdraw.sequence) == DedupWindow::Seen::kNew)
+  // It overtook its chunk, whose payload travels beside it or on an older link: that will be dropped when it
+  // comes. What is over was told on an older link, perhaps in vain.
+  const DedupWindow::Seen seen = peer.window.seen(withdraw.sequence);
+  if (seen == DedupWindow::Seen::kNew) {
     ack(peer, link.id, withdraw.sequence, withdrawn);
+  } else if (seen == DedupWindow::Seen::kOver) {
+    ack(peer, link.id, withdraw.sequence, Error{peer.window.result(withdraw.sequence), kNoRank, "", 0, 0});
+  }
 }
 
 // --- room

@@ -97,7 +97,14 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
   // Settling may queue more: what takes back the parts, or the next attempt.
   for (Delivery* d = peer.unsettled.front(); d != nullptr;) {
     Delivery* const next = Peer::UnsettledList::next(d);
-    if (given_up(*d)) settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
+    if (given_up(*d)) {
+      if (d->was_sent && d->destination->in_parts) {  // it may be under way on an older link
+        d->state = DeliveryState::kSent;
+        send_plain(peer.out, Withdraw{d->sequence});
+      } else {
+        settle(*d, Error{Errc::kCancelled, peer.rank, "", 0, 0});
+      }
+    }
     d = next;
   }
   pump(peer);

@@ -405,6 +405,33 @@ TEST_F(ContractCrowd, APartThatBrokeOffComesAgainThoughMoreWaitForRoom) {
   EXPECT_THAT(wait(*producers_[0], slow), IsOk());
 }
 
+TEST_F(ContractGroupFailures, APartThatComesOnAnOldLinkAfterItWasTakenBackLeavesNothing) {
+  spec_.bytes = 100'000;  // eager parts
+  world_.network().slow_bulk(sidecar(0), sidecar(2), 3 * kSecond);
+  for (int round = 0; round < 4; ++round) {  // what a link had under way when it ended may come, or may not
+    spec_.id = "x" + std::to_string(round);
+    spec_.salt = 0;
+    // Not over when the part is given up; and what lets the link stand until the part has come.
+    const std::string before = "before" + std::to_string(round), after = "after" + std::to_string(round);
+    const RequestId one = producers_[1]->send({.id = before, .bytes = 200'000, .to = each({2})});
+    ASSERT_TRUE(world_.run_until([&] { return producers_[1]->outcome(one).captured; }));
+    const RequestId first = producers_[0]->send(spec_);
+    ASSERT_TRUE(world_.run_until([&] { return producers_[0]->outcome(first).captured; }));
+    world_.run_for(10 * kMillisecond);
+    const RequestId two = producers_[1]->send({.id = after, .bytes = 200'000, .to = each({2})});
+    ASSERT_TRUE(world_.run_until([&] { return producers_[1]->outcome(two).captured; }));
+    end_link_at_sender(world_, sidecar(2), sidecar(0));
+    ASSERT_TRUE(world_.run_until([&] { return world_.network().links_up(sidecar(0), sidecar(2)) == 0; }));
+    producers_[0]->cancel(first);
+    EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kCancelled));
+    EXPECT_THAT(wait(*producers_[1], one), IsOk());
+    EXPECT_THAT(wait(*producers_[1], two), IsOk());
+    EXPECT_THAT(done(*consumer_, before), IsOk());
+    EXPECT_THAT(done(*consumer_, after), IsOk());
+    nothing_is_there();
+  }
+}
+
 // --- a peer that sends parts that do not fit together
 // ---------------------------------------------------------------------------------------------------------------
 
