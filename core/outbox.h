@@ -179,8 +179,8 @@ class Outbox {
     CHECK(in_parts_.erase(destination->parts_key, [&](std::uint32_t i) { return i == index; }));
   }
   Destination* find_in_parts(std::uint64_t key, const Destination& like) {
-    const std::uint32_t at = in_parts_.find(
-        key, [&](std::uint32_t i) { return same_chunk(*destinations_.at(i), like); });
+    const std::uint32_t at =
+        in_parts_.find(key, [&](std::uint32_t i) { return same_chunk(*destinations_.at(i), like); });
     return at == FlatIndex::kNone ? nullptr : destinations_.at(at);
   }
   [[nodiscard]] bool any_in_parts() const { return in_parts_.size() > 0; }

@@ -36,4 +36,40 @@ class Groups : public Cluster {
   }
 };
 
+// A group of two that sends to rank 2, connected already, so that a shard leaves as soon as it is in.
+class ContractGroupFailures : public Groups {
+ protected:
+  void SetUp() override {
+    add(0, "a", 4 * kMiB);
+    add(2, "b", 4 * kMiB);
+    producers_ = members({0, 1});
+    consumer_ = &client(2);
+    EXPECT_THAT(send(*producers_[0], {.id = "connects", .bytes = 10, .to = each({2})}), IsOk());
+    EXPECT_THAT(done(*consumer_, "connects"), IsOk());
+    spec_.salt = producers_[0]->new_salt(spec_);
+  }
+  std::uint64_t received() { return sidecar(2).stats().counters.bytes_received; }
+  // As one that is there in part: the slot is taken, and nothing to be had.
+  void half_is_there() {
+    settle();
+    ASSERT_EQ(sidecar(2).stats().receive.runs, 1u);
+    ASSERT_EQ(sidecar(2).stats().chunks, 1u);
+  }
+  void nothing_is_there() {
+    settle();
+    EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
+    EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
+    EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+  }
+  // The same again by both, which nothing of before may disturb.
+  void works_now() {
+    all_ok(producers_, send_together(producers_, {.id = "x", .bytes = 400'000, .to = each({2})}));
+    EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+  }
+
+  std::vector<SimClient*> producers_;
+  SimClient* consumer_ = nullptr;
+  SendSpec spec_{.id = "x", .bytes = 400'000, .to = each({2}), .together = true};
+};
+
 }  // namespace sidecar::sim
