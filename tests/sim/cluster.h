@@ -68,9 +68,10 @@ class Cluster : public ::testing::Test {
 std::vector<std::vector<Rank>> each(std::initializer_list<Rank> ranks);
 
 // For what is about memory that processes share, allocated memory included.
-#define NEEDS_MAPPED_ARENAS()                                                                               \
-  if (arenas_are_private()) GTEST_SKIP() << "arenas of this kind cannot be mapped, and this is about what " \
-                                            "is"
+#define NEEDS_MAPPED_ARENAS()                                                     \
+  if (arenas_are_private())                                                       \
+  GTEST_SKIP() << "arenas of this kind cannot be mapped, and this is about what " \
+                  "is"
 
 MATCHER_P(IsError, code, std::string("is ") + errc_name(code)) {
   *result_listener << errc_name(arg.reply.code) << ": " << arg.text();
