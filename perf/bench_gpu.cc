@@ -65,9 +65,9 @@ class GpuCluster {
  public:
   GpuCluster(const std::string& arena, int members)
       : cluster_(start_cluster(
-            {.nodes = {"a", "a", "b", "a", "a", "a"}, .arena = "1200M", .flags = {"--arena", arena}})),
-        consumers_{must(Client::connect(cluster_->client_options(1)), "connecting"),
-                   must(Client::connect(cluster_->client_options(2)), "connecting")} {
+            {.nodes = {"a", "a", "b", "a", "a", "a"}, .arena = "1200M", .flags = {"--arena", arena}})) {
+    for (const Rank rank : {1, 2})
+      consumers_.push_back(must(Client::connect(cluster_->client_options(rank)), "connecting"));
     for (int i = 0; i < members; ++i) {
       ClientOptions options = cluster_->client_options(i == 0 ? 0 : i + 2);
       for (int other = 0; members > 1 && other < members; ++other)
@@ -112,7 +112,7 @@ class GpuCluster {
 
   std::unique_ptr<Cluster> cluster_;
   std::vector<Client> members_;
-  Client consumers_[2];
+  std::vector<Client> consumers_;
   std::uint64_t next_ = 0;
 };
 
