@@ -28,6 +28,12 @@ class OwnCuda final : public FakeCuda {
   int asked = 0;
 };
 
+// A connection that lent nothing.
+struct NoKeeper final : Keeper {
+  void give_up_view(std::uint64_t) override { ADD_FAILURE() << "no view was given"; }
+  void give_up_slot(std::uint64_t) override { ADD_FAILURE() << "no slot was given"; }
+};
+
 class GpuFixture : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kBytes = 100'000;
@@ -45,6 +51,7 @@ class GpuFixture : public ::testing::Test {
     route.gpus = sidecars;
     route.same_node = true;
     route.version = kProtocolVersionMax;
+    route.own = &connection;
     route.load = [this]() -> Result<Gpus*> {
       ++loads;
       return gpus.get();
@@ -76,6 +83,7 @@ class GpuFixture : public ::testing::Test {
   CudaStream stream{};
   std::unique_ptr<Gpus> gpus;
   std::vector<CudaUuid> sidecars;
+  NoKeeper connection;
   GpuRoute route;
   int loads = 0;
 };
