@@ -1,28 +1,12 @@
 // Memory pressure: who waits, in which order, what may pass them, and how it ends.
-#include "tests/sim/cluster.h"
+#include "tests/contract_sim/room_fixture.h"
 
 namespace sidecar::sim {
 namespace {
 
-// With 1 MiB of arena: half for sending, 7/16 for receiving, 1/16 in reserve.
-constexpr std::uint64_t kSendRegion = 512 * kKiB;
-constexpr std::uint64_t kReceiveRegion = 448 * kKiB;
-
-class ContractPressure : public Cluster {
+class ContractPressure : public RoomCluster {
  protected:
-  void SetUp() override {
-    add(0, "a");
-    add(1, "b");
-    producer_ = &client(0);
-    consumer_ = &client(1);
-  }
-  RequestId start(const std::string& id, std::uint64_t bytes, ChunkIndex chunk = 0,
-                  ChunkIndex num_chunks = 1) {
-    return producer_->send(
-        {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})});
-  }
-  SimClient* producer_ = nullptr;
-  SimClient* consumer_ = nullptr;
+  ContractPressure() : RoomCluster(kMiB) {}
 };
 using RegressionR12 = ContractPressure;
 using RegressionC4 = ContractPressure;

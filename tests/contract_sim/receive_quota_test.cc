@@ -1,27 +1,12 @@
 // Rule 10: whoever waits for a chunk is never blocked by those that nobody waits for.
-#include "tests/sim/cluster.h"
+#include "tests/contract_sim/room_fixture.h"
 
 namespace sidecar::sim {
 namespace {
 
-// With 1 MiB of arena: half for sending, 7/16 for receiving, 1/16 in reserve.
-constexpr std::uint64_t kReceiveRegion = 448 * kKiB;
-
-class Rule10ReceiveQuota : public Cluster {
+class Rule10ReceiveQuota : public RoomCluster {
  protected:
-  void SetUp() override {
-    add(0, "a", 4 * kMiB);
-    add(1, "b");
-    producer_ = &client(0);
-    consumer_ = &client(1);
-  }
-  RequestId start(const std::string& id, std::uint64_t bytes, ChunkIndex chunk = 0,
-                  ChunkIndex num_chunks = 1) {
-    return producer_->send(
-        {.id = id, .chunk = chunk, .num_chunks = num_chunks, .bytes = bytes, .to = each({1})});
-  }
-  SimClient* producer_ = nullptr;
-  SimClient* consumer_ = nullptr;
+  Rule10ReceiveQuota() : RoomCluster(4 * kMiB) {}
 };
 
 TEST_F(Rule10ReceiveQuota, ChunkZeroArrivesThoughTheOthersFillTheArena) {

@@ -1,30 +1,18 @@
 // Room to receive: who stands in line for it, who may pass, and that nobody is forgotten there.
-#include "tests/sim/cluster.h"
+#include "tests/contract_sim/room_fixture.h"
 
 namespace sidecar::sim {
 namespace {
 
-// With 1 MiB of arena: half for sending, 7/16 for receiving, 1/16 in reserve.
-constexpr std::uint64_t kReceiveRegion = 448 * kKiB;
-constexpr std::uint64_t kReserve = 64 * kKiB;
-
-class Room : public Cluster {
+class Room : public RoomCluster {
  protected:
-  void SetUp() override {
-    add(0, "a", 4 * kMiB);
-    add(1, "b");
-    producer_ = &client(0);
-    consumer_ = &client(1);
-  }
+  Room() : RoomCluster(4 * kMiB) {}
   RequestId start(const std::string& id, std::uint64_t bytes) {
-    const RequestId request = producer_->send({.id = id, .bytes = bytes, .to = each({1})});
+    const RequestId request = RoomCluster::start(id, bytes);
     settle();
     return request;
   }
   void hold(std::uint64_t bytes) { EXPECT_THAT(wait(*producer_, start("held", bytes)), IsOk()); }
-
-  SimClient* producer_ = nullptr;
-  SimClient* consumer_ = nullptr;
 };
 
 TEST_F(Room, WhoStandsBehindAChunkThatIsMarkedDoneInTheLineIsServed) {
