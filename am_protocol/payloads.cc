@@ -32,6 +32,15 @@ void UcxTransportImpl::receive(const Incoming& incoming, Bytes into, Token token
   }
 }
 
+void UcxTransportImpl::after_arrived(LinkId id, Token token) {
+  check_thread();
+  const Link* const link = links_.find(id);
+  Plane& plane =
+      link != nullptr && link->control != nullptr ? *link->control->plane : *(local_ ? local_ : net_);
+  plane.touch();
+  plane.received.asked.push_back(token);
+}
+
 // A rendezvous that is dropped ends well for its sender: the protocol's own answer tells it otherwise.
 void UcxTransportImpl::discard(const Incoming& incoming) {
   check_thread();
@@ -50,12 +59,16 @@ void UcxTransportImpl::on_receive_done(void* request, ucs_status_t status, size_
 
 void UcxTransportImpl::complete(Payload* payload, ucs_status_t status) {
   payload->status = status;
-  payload->plane->received.push(payload);
+  payload->plane->received.payloads.push(payload);
 }
 
-bool UcxTransportImpl::take_received(CompletionQueue<Payload>& queue) {
-  Payload* payload = queue.take();
-  const bool worked = payload != nullptr;
+bool UcxTransportImpl::take_received(Plane::Received& received) {
+  const bool worked = !received.empty();
+  for (const Token token : received.asked) {
+    if (!closing_down_) events_->on_received(token, {});
+  }
+  received.asked.clear();
+  Payload* payload = received.payloads.take();
   while (payload != nullptr) {
     Payload* const next = payload->next;
     const Token token = payload->token;

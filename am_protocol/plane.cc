@@ -10,6 +10,11 @@ namespace {
 // UCX's callback table for an id it does not know is uninitialised memory.
 constexpr unsigned kAmIds = 65536;
 
+// UCX takes at least this many messages out of the shared-memory queue at a time if they are there, and the
+// queue holds at most that many times as many (UCX_SYSV_FIFO_SIZE, 256).
+constexpr unsigned kFullLook = 16;
+constexpr int kFifoLooks = 16;
+
 }  // namespace
 
 Plane::Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
@@ -133,7 +138,13 @@ bool Plane::progress(int budget) {
     CHECK(!in_progress_ && received_earlier.empty());
     std::swap(received_earlier, received);
     in_progress_ = true;
-    worked = ucp_worker_progress(worker()) > 0;
+    // Who waits for what had arrived wants all of it. A look that brings little has seen everything.
+    int looks = received_earlier.empty() ? 1 : kFifoLooks;
+    unsigned found = kFullLook;
+    while (found >= kFullLook && looks-- > 0) {
+      found = ucp_worker_progress(worker());
+      worked |= found > 0;
+    }
     in_progress_ = false;
   }
   return owner_.step(*this, budget) || worked;

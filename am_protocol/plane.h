@@ -82,11 +82,17 @@ class Plane final : public EventSource {
   std::vector<ucp_conn_request_h> requests;
   List<Endpoint, &Endpoint::failed> failed;
   std::vector<Endpoint*> closed;
-  // Payloads that were received. They are told one look at UCX later, after all that came with it: on shared
-  // memory UCX reads them out of a process that may have given up the send, or the connection, long ago and
-  // put something else there, and the message that says so stands behind the payload's own.
-  CompletionQueue<Payload> received;          // since UCX was last asked for more
-  CompletionQueue<Payload> received_earlier;  // before that: to be told once the inbox is empty
+  // Payloads that were received, and tokens of after_arrived(). They are told one look at UCX later, after
+  // all that came with it: on shared memory UCX reads payloads out of a process that may have given up the
+  // send, or the connection, long ago and put something else there, and the message that says so stands
+  // behind the payload's own.
+  struct Received {
+    CompletionQueue<Payload> payloads;
+    std::vector<Token> asked;
+    [[nodiscard]] bool empty() const { return payloads.empty() && asked.empty(); }
+  };
+  Received received;          // since UCX was last asked for more
+  Received received_earlier;  // before that: to be told once the inbox is empty
 
  private:
   Status open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what);

@@ -47,6 +47,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   LinkId connect(const ConnectOptions& options, const Hello& hello) override;
   void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous, Token token) override;
   void receive(const Incoming& incoming, Bytes into, Token token) override;
+  void after_arrived(LinkId link, Token token) override;
   void discard(const Incoming& incoming) override;
   void close(LinkId link) override;
   LinkFacts facts(LinkId link) const override;
@@ -116,7 +117,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
   // payloads.cc
   void complete(Payload* payload, ucs_status_t status);
-  bool take_received(CompletionQueue<Payload>& queue);
+  bool take_received(Plane::Received& received);
   static void on_receive_done(void* request, ucs_status_t status, size_t bytes, void* payload) noexcept;
 
   UcxOptions options_;

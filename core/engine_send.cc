@@ -256,6 +256,12 @@ void Engine::on_copied(Token token, std::uint64_t bytes, const Status& status) {
     if (!shard.outgoing->abandoned && shard.client != nullptr) issue(*shard.outgoing, shard);
     return;
   }
+  // All of it, but of which contents? Its owner may have given the send up long ago, with us standing still,
+  // and have put something else there. That was said before it was done.
+  if (status && shard.client != nullptr) {
+    found->what = What::kShardReceived;
+    return transport_.after_arrived(shard.client->link, token);
+  }
   completions_.release(found);
   shard_moved(shard, status);
 }

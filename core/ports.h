@@ -67,6 +67,11 @@ class Transport {
   // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token).
   virtual void receive(const Incoming& incoming, Bytes into, Token token) = 0;
 
+  // on_received(token, success) once everything is told that had arrived on that link before this call, even
+  // if the link ends meanwhile. For bytes that came by another way than the transport: what was said before
+  // they came, such as that nobody wants them any more, is heard first.
+  virtual void after_arrived(LinkId link, Token token) = 0;
+
   // The bytes are not wanted.
   virtual void discard(const Incoming& incoming) = 0;
 

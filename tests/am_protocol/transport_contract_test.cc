@@ -217,6 +217,20 @@ TEST_P(TransportContract, ARendezvousWaitsForItsReceiver) {
   EXPECT_TRUE(loop_.run_until([&] { return client_->sent.contains(token); }));
 }
 
+class TransportOnOneNode : public TransportContract {};
+INSTANTIATE_TEST_SUITE_P(Over, TransportOnOneNode, ::testing::Values(Way::kLocal, Way::kLocalSelf), way_name);
+
+TEST_P(TransportOnOneNode, AllThatHadArrivedIsToldBeforeWhatWaitsForThat) {
+  const auto [link, other] = connected(false);
+  for (std::uint64_t i = 0; i < 200; ++i) client_->send(link, Ping{i, true});
+  std::size_t told = 0;
+  server_->received_hook = [&](Token) { told = server_->messages; };
+  const Token token = server_->after_arrived(other);
+  ASSERT_TRUE(loop_.run_until([&] { return server_->received.contains(token); }));
+  EXPECT_EQ(told, 200u);
+  expect_ok(*server_);
+}
+
 TEST_P(TransportContract, EveryPayloadMayBeDiscarded) {
   const auto [link, other] = connected();
   const auto data = pattern(1 << 20, 7);

@@ -58,6 +58,13 @@ class Side final : public Events {
     transport->receive(incoming, into, token);
     return token;
   }
+  Token after_arrived(LinkId link) {
+    const Inside inside(*this);
+    const Token token = next_token_++;
+    receiving_.insert(token);
+    transport->after_arrived(link, token);
+    return token;
+  }
   void discard(const Incoming& incoming) {
     const Inside inside(*this);
     transport->discard(incoming);
@@ -122,6 +129,7 @@ class Side final : public Events {
     EXPECT_FALSE(inside_);
     EXPECT_EQ(receiving_.erase(token), 1u) << "completed twice";
     received[token] = status;
+    if (received_hook) received_hook(token);
   }
   void on_resolved(Rank, const Result<PeerRecord>&) override {}
   void on_process_gone(Token) override {}
@@ -131,6 +139,7 @@ class Side final : public Events {
   std::function<void(LinkId)> up_hook;
   std::function<void(LinkId, const Message&, const Incoming&)> message_hook;
   std::function<void(Token)> sent_hook;
+  std::function<void(Token)> received_hook;
   std::vector<std::pair<LinkId, Hello>> hellos;
   std::vector<std::pair<LinkId, HelloAck>> ups;
   std::vector<std::pair<LinkId, Error>> downs;

@@ -48,6 +48,25 @@ TEST_F(LiveEdges, WhatASendThatTimedOutHadToldIsNotReadWhenItsMemoryHasChanged) 
   }
 }
 
+// What says so stands far behind the requests.
+TEST_F(LiveEdges, ManySendsThatTimedOutAreNotReadWhenTheirMemoryHasChanged) {
+  Client consumer = cluster_.client(1);
+  ClientOptions impatient;
+  impatient.deadline = milliseconds(100);
+  impatient.grace = milliseconds(100);
+  Client sender = cluster_.client(0, impatient);
+  std::vector<std::byte> source(256 << 10, std::byte{1});
+  cluster_.process(0).signal(SIGSTOP);
+  std::vector<SendHandle> sends;
+  for (ChunkIndex i = 0; i < 60; ++i)
+    sends.push_back(sender.send_async({source.data(), Dtype::kU8, {source.size()}}, "old", {{1}}, i, 60));
+  for (SendHandle& send : sends) EXPECT_FALSE(send.delivered.get());
+  std::ranges::fill(source, std::byte{2});
+  cluster_.process(0).signal(SIGCONT);
+  for (ChunkIndex i = 0; i < 60; ++i)
+    EXPECT_EQ(consumer.recv("old", i, milliseconds(i == 0 ? 300 : 1)).code(), Errc::kTimeout) << i;
+}
+
 TEST_F(LiveEdges, ThreadsMayCallWhileAnotherCloses) {
   for (int round = 0; round < 20; ++round) {
     Client client = cluster_.client(1);

@@ -35,6 +35,9 @@ class NotingTransport final : public Transport {
   void receive(const Incoming& incoming, Bytes into, Token token) override {
     receiving.push_back({incoming, into, token});
   }
+  void after_arrived(LinkId /*link*/, Token /*token*/) override {
+    ADD_FAILURE() << "no client asks for that";
+  }
   void discard(const Incoming& incoming) override { discarded.push_back(incoming.id); }
   void close(LinkId /*link*/) override { ++closed; }
   LinkFacts facts(LinkId /*link*/) const override { return {}; }

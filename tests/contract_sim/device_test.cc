@@ -134,6 +134,27 @@ TEST_F(ContractDevice, ACopyThatNobodyWantsAnyMoreIsTakenBack) {
   EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
 }
 
+// The caller had its memory back, and used it, while the sidecar stood still in the middle of the copy.
+TEST_F(ContractDevice, WhatWasCopiedAfterItsCallWasGivenUpIsNotDelivered) {
+  for (const std::uint64_t bytes : {1'000ull, 200'000ull}) {
+    sidecar(0).device().hold(true);
+    const RequestId request = from_gpu("x", bytes, {1, 2});
+    settle();
+    world_.stop(sidecar(0));
+    producer_->cancel(request);
+    settle();
+    for (auto& [name, memory] : world_.gpu_memories()) std::ranges::fill(memory.bytes, std::byte{0xEE});
+    sidecar(0).device().hold(false);
+    world_.go_on(sidecar(0));
+    EXPECT_THAT(wait(*producer_, request), IsError(Errc::kCancelled));
+    settle();
+    EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+    EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
+    EXPECT_EQ(sidecar(2).stats().receive.runs, 0u);
+    EXPECT_EQ(sidecar(1).stats().chunks + sidecar(2).stats().chunks, 0u);
+  }
+}
+
 TEST_F(ContractDevice, ASidecarWithoutAGpuSaysSo) {
   add({.rank = 5, .node = "e", .gpu = false});
   SimClient& there = client(5);

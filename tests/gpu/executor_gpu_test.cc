@@ -64,6 +64,30 @@ TEST_P(GpuSend, TheMemoryMayBeReusedOnceItIsCaptured) {
   }
 }
 
+// The sidecar stood still in the middle of it, for so long that the caller had its memory back.
+TEST_P(GpuSend, WhatItsMemoryHoldsAfterTheCallWasGivenUpIsNotDelivered) {
+  const std::uint64_t bytes = 32 * kMiB;
+  const GpuMemory memory(*stream_, bytes);
+  const std::vector<std::byte> content(bytes, std::byte{1});
+  Client consumer = client(GetParam().consumer);
+  for (int round = 0; round < 8; ++round) {
+    const std::string id = "hung-" + std::to_string(round);
+    Client producer = client(0, {.deadline = milliseconds(100), .grace = milliseconds(50)});
+    memory.put(content);
+    SendHandle handle = producer.send_async(memory.tensor(), id, {{GetParam().consumer}});
+    std::this_thread::sleep_for(std::chrono::microseconds(500) * round);
+    cluster_->process(0).signal(SIGSTOP);
+    const bool delivered = handle.delivered.get().has_value();
+    memory.fill(2);
+    stream_->finish();
+    cluster_->process(0).signal(SIGCONT);
+    const auto view = consumer.recv(id, 0, milliseconds(delivered ? 10'000 : 300));
+    EXPECT_TRUE(view || !delivered);
+    if (view) EXPECT_TRUE(std::ranges::equal(view->bytes(), content)) << "round " << round;
+    if (view) EXPECT_TRUE(consumer.mark_done(id));
+  }
+}
+
 TEST_P(GpuSend, NeverOvertakesTheStreamNorWaitsForIt) {
   Client producer = client(0);
   const GpuMemory memory(*stream_, 32 * kMiB);

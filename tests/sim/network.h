@@ -63,6 +63,7 @@ class SimTransport final : public Transport {
   LinkId connect(const ConnectOptions& options, const Hello& hello) override;
   void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous, Token token) override;
   void receive(const Incoming& incoming, Bytes into, Token token) override;
+  void after_arrived(LinkId link, Token token) override;
   void discard(const Incoming& incoming) override;
   void close(LinkId link) override;
   LinkFacts facts(LinkId link) const override;

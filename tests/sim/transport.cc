@@ -123,6 +123,13 @@ PacketRef SimTransport::take_back(const Incoming& incoming) {
   return packet;
 }
 
+// As late as it may be: what arrives in the meantime does no harm.
+void SimTransport::after_arrived(LinkId /*link*/, Token token) {
+  if (!process_.alive()) return;
+  process_.world().post(process_, process_.world().random().below(20 * kMicrosecond),
+                        [this, token] { process_.events().on_received(token, {}); });
+}
+
 void SimTransport::receive(const Incoming& incoming, Bytes into, Token token) {
   if (!process_.alive()) return;
   const PacketRef packet = take_back(incoming);
