@@ -10,8 +10,9 @@ namespace {
 // UCX's callback table for an id it does not know is uninitialised memory.
 constexpr unsigned kAmIds = 65536;
 
-// UCX takes at least this many messages out of the shared-memory queue at a time if they are there, and the
-// queue holds at most that many times as many (UCX_SYSV_FIFO_SIZE, 256).
+// UCX takes this many messages out of the shared-memory queue at a time if they are there
+// (UCX_SYSV_FIFO_MAX_POLL). The queue holds four times as many (UCX_SYSV_FIFO_SIZE), and its senders fill it
+// again with what they could not put there before.
 constexpr unsigned kFullLook = 16;
 constexpr int kFifoLooks = 16;
 

@@ -146,6 +146,19 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
+Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanoseconds timeout) {
+  grpc::ClientContext context;
+  set_deadline(context, timeout + std::chrono::seconds(5));
+  v1::DrainRequest request;
+  // 0 would be the sidecar's own choice.
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
+  request.set_timeout_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(milliseconds, 1)));
+  v1::DrainResponse response;
+  const grpc::Status status = v1::Admin::NewStub(channel_to(address))->Drain(&context, request, &response);
+  if (!status.ok()) return failure_of(status, address, kNoRank);
+  return DrainResult{response.finished(), response.outgoing_left(), response.chunks_left()};
+}
+
 Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline) {
   grpc::ClientContext context;
   set_deadline(context, deadline);

@@ -98,6 +98,14 @@ struct PeerLine {
   std::uint64_t bytes_mapped = 0;
 };
 
+struct DrainResult {
+  bool finished = false;
+  std::uint64_t outgoing_left = 0;
+  std::uint64_t chunks_left = 0;
+};
+
+// Waits until the sidecar has drained, or `timeout` is over; it ends right after the answer.
+Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanoseconds timeout);
 Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline);
 Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chrono::nanoseconds deadline);
 Expected<std::vector<PeerLine>> ask_peers(const std::string& address, std::chrono::nanoseconds deadline);

@@ -175,12 +175,31 @@ class AdminService final : public v1::Admin::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest*, v1::DrainResponse*) override {
-    const auto begun = ask<bool>(context_.mailbox, [&backend = context_.backend] {
-      backend.drain();
+  grpc::Status Drain(grpc::ServerContext* call, const v1::DrainRequest* request,
+                     v1::DrainResponse* out) override {
+    const std::uint64_t most = kNever / kMillisecond;
+    const TimeNs timeout = request->timeout_ms() == 0 ? identity_.drain_timeout_ns
+                                                      : std::min(request->timeout_ms(), most) * kMillisecond;
+    auto over = std::make_shared<std::promise<DrainOutcome>>();
+    std::future<DrainOutcome> outcome = over->get_future();
+    const auto begun = ask<bool>(context_.mailbox, [&backend = context_.backend, timeout, over] {
+      backend.drain(timeout, [over](const DrainOutcome& what) { over->set_value(what); });
       return true;
     });
-    return begun ? grpc::Status::OK : begun.error();
+    if (!begun) return begun.error();
+    over.reset();  // the loop's alone: should it forget us, we hear
+    while (outcome.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+      if (call->IsCancelled()) return {grpc::StatusCode::CANCELLED, "the drain goes on"};
+    }
+    try {
+      const DrainOutcome what = outcome.get();
+      out->set_finished(what.finished);
+      out->set_outgoing_left(what.outgoing_left);
+      out->set_chunks_left(what.chunks_left);
+      return grpc::Status::OK;
+    } catch (const std::future_error&) {
+      return loop_unavailable(false);
+    }
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "am_protocol/transport.h"
+#include "control/drain.h"
 #include "control/peers.h"
 #include "core/cuda_api.h"
 #include "core/engine.h"
@@ -31,6 +32,7 @@ struct Identity {
   std::string ucx_version;
   std::uint64_t send_quota_bytes = 0;
   std::uint64_t receive_quota_bytes = 0;
+  TimeNs drain_timeout_ns = 10 * kSecond;
   std::uint64_t eager_max = kEagerBytesMax;
   std::vector<CudaUuid> gpus;  // whose memory it copies
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
@@ -58,8 +60,9 @@ class Backend {
   virtual LoopStats loop_stats() const = 0;
   virtual std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const = 0;
   virtual std::vector<PeerInfo> peers() const = 0;
-  // Begins what SIGTERM begins.
-  virtual void drain() = 0;
+  // Begins what SIGTERM begins, and waits for consumers to mark done what is held; `timeout`: no longer than
+  // that. Afterwards the process ends.
+  virtual void drain(TimeNs timeout, Drain::OnOver on_over) = 0;
 };
 
 }  // namespace sidecar

@@ -14,14 +14,14 @@ namespace sidecar {
 class EngineBackend final : public Backend {
  public:
   EngineBackend(const Identity& identity, Loop& loop, const UcxTransport& transport, Engine& engine,
-                Tickets& tickets, LoopHost& host, std::function<void()> on_drain)
+                Tickets& tickets, LoopHost& host, Drain& drain)
       : identity_(identity),
         loop_(loop),
         transport_(transport),
         engine_(engine),
         tickets_(tickets),
         host_(host),
-        on_drain_(std::move(on_drain)) {}
+        drain_(drain) {}
 
   Result<Ticket> register_client(const ClientRegistration& client) override;
   Status unregister_client(InstanceId client, const Ticket& ticket) override;
@@ -33,7 +33,9 @@ class EngineBackend final : public Backend {
     return engine_.chunks(skip, limit);
   }
   std::vector<PeerInfo> peers() const override { return engine_.peers(); }
-  void drain() override { on_drain_(); }
+  void drain(TimeNs timeout, Drain::OnOver on_over) override {
+    drain_.begin("asked to through gRPC", timeout, true, std::move(on_over));
+  }
 
  private:
   const Identity& identity_;
@@ -42,7 +44,7 @@ class EngineBackend final : public Backend {
   Engine& engine_;
   Tickets& tickets_;
   LoopHost& host_;
-  std::function<void()> on_drain_;
+  Drain& drain_;
 };
 
 }  // namespace sidecar

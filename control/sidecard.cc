@@ -8,6 +8,7 @@
 
 #include "am_protocol/transport.h"
 #include "control/directory.h"
+#include "control/drain.h"
 #include "control/engine_backend.h"
 #include "control/options.h"
 #include "control/server.h"
@@ -24,7 +25,6 @@
 namespace sidecar {
 namespace {
 
-constexpr TimeNs kGoodbyeNs = 150 * kMillisecond;  // for Goodbye to leave before its connection closes
 constexpr unsigned kTeardownSeconds = 10;
 
 using Started =
@@ -40,8 +40,6 @@ class Sidecard {
   void run();
 
  private:
-  enum class Phase : std::uint8_t { kServing, kDraining, kLeaving, kOver };
-
   Started check_network();
   Started find_gpus();
   Started make_arena();
@@ -49,15 +47,12 @@ class Sidecard {
   void make_engine();
   Started open_server();
   void on_signal(int number);
-  void begin_drain(const char* why);
   bool step();
   [[nodiscard]] TimeNs next_deadline() const;
 
   const Options options_;
   Identity identity_;
   std::string numeric_advertise_;  // links are made without asking a resolver
-  Phase phase_ = Phase::kServing;
-  TimeNs phase_ends_ = kNever;
 
   // In the order of their making; each uses only those above it.
   Loop loop_;
@@ -70,6 +65,7 @@ class Sidecard {
   std::unique_ptr<UcxTransport> transport_;
   std::unique_ptr<GrpcDirectory> directory_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Drain> drain_;
   std::unique_ptr<EngineBackend> backend_;
   std::unique_ptr<ControlServer> server_;
 };
@@ -82,6 +78,7 @@ Identity identity_of(const Options& options) {
   identity.advertise = options.advertise;
   identity.ucx_version = ucx_version();
   identity.eager_max = options.eager_max;
+  identity.drain_timeout_ns = options.drain_timeout_ns;
   identity.local_peer_ranks = options.local_peer_ranks;
   identity.peers = options.peers;
   return identity;
@@ -227,8 +224,10 @@ void Sidecard::make_engine() {
   const EngineStats stats = engine_->stats();
   identity_.send_quota_bytes = stats.send.region_bytes;
   identity_.receive_quota_bytes = stats.receive.region_bytes;
-  backend_ = std::make_unique<EngineBackend>(identity_, loop_, *transport_, *engine_, tickets_, host_,
-                                             [this] { begin_drain("asked to through gRPC"); });
+  drain_ = std::make_unique<Drain>(*engine_, Drain::Hooks{.on_begin = [this] { server_->set_serving(false); },
+                                                          .on_end = [this] { loop_.stop(); }});
+  backend_ =
+      std::make_unique<EngineBackend>(identity_, loop_, *transport_, *engine_, tickets_, host_, *drain_);
 }
 
 Started Sidecard::open_server() {
@@ -260,41 +259,21 @@ Started Sidecard::start() {
 }
 
 void Sidecard::on_signal(int number) {
-  if (phase_ == Phase::kServing) return begin_drain(number == SIGINT ? "SIGINT" : "SIGTERM");
+  if (!drain_->begun()) {
+    const char* const name = number == SIGINT ? "SIGINT" : "SIGTERM";
+    return drain_->begin(name, options_.drain_timeout_ns, false, nullptr);
+  }
   LOG_WARN("a second signal: ending at once");
   if (!arena_->path().empty()) unlink(arena_->path().c_str());
   _exit(128 + number);
 }
 
-void Sidecard::begin_drain(const char* why) {
-  if (phase_ != Phase::kServing) return;
-  LOG_INFO("draining: {}; at most {}", why, duration_text(options_.drain_timeout_ns));
-  server_->set_serving(false);
-  engine_->drain();
-  phase_ = Phase::kDraining;
-  phase_ends_ = Loop::now_ns() + options_.drain_timeout_ns;
-}
-
 bool Sidecard::step() {
   engine_->step();
-  if (phase_ == Phase::kServing) return false;
-  const TimeNs now = Loop::now_ns();
-  if (phase_ == Phase::kDraining && (engine_->drained() || now >= phase_ends_)) {
-    if (!engine_->drained()) LOG_WARN("draining took too long: what is under way is given up");
-    engine_->say_goodbye();
-    phase_ = Phase::kLeaving;
-    phase_ends_ = now + kGoodbyeNs;
-    return true;
-  }
-  if (phase_ == Phase::kLeaving && now >= phase_ends_) {
-    phase_ = Phase::kOver;
-    phase_ends_ = kNever;
-    loop_.stop();
-  }
-  return false;
+  return drain_->step();
 }
 
-TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), phase_ends_); }
+TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), drain_->next_deadline()); }
 
 void Sidecard::run() {
   loop_.run();

@@ -246,6 +246,18 @@ bool Engine::drained() const {
   return std::ranges::all_of(peers_.all(), [this](const auto& peer) { return unsettled(*peer) == 0; });
 }
 
+std::size_t Engine::undone(std::size_t enough) const {
+  std::size_t count = 0;
+  for (const Datum* datum = store_.all().front(); datum != nullptr;
+       datum = ChunkStore::DatumList::next(datum)) {
+    for (const ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
+      if (count >= enough) return count;
+      if (e->state != ChunkState::kAbsent && !e->done) ++count;
+    }
+  }
+  return count;
+}
+
 void Engine::say_goodbye() {
   for (const Link& link : links_) {
     if (link.kind != Link::Kind::kNone) send_plain(link.id, Goodbye{true});

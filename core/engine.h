@@ -69,9 +69,12 @@ class Engine final : public Events, public DeviceEvents {
   Status register_client(const ClientRegistration& registration);
   void unregister_client(InstanceId client);
 
-  // From now on new sends are refused; drained() when nothing is under way to anybody.
+  // From now on new sends are refused, from clients, and of new data also from peers; drained() when nothing
+  // is under way to anybody.
   void drain();
   [[nodiscard]] bool drained() const;
+  // Chunks that are here, or coming in, and that consumers have not marked done; stops counting at `enough`.
+  [[nodiscard]] std::size_t undone(std::size_t enough = SIZE_MAX) const;
   // Tells clients and peers that this process goes away. Call once drained or out of patience.
   void say_goodbye();
 
@@ -292,6 +295,7 @@ class Engine final : public Events, public DeviceEvents {
   // engine_datum.cc: a datum as a whole
   Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta, const Hash128& hash, bool in_parts);
   Status agree(Datum& datum, const Peer& peer, bool stream);
+  [[nodiscard]] Error refuse_new() const;
   Status close_datum(const Peer& peer, const StreamEnd& end);
   void on_stream_end(Link& link, const StreamEnd& end);
   void count_known(Datum& datum, ChunkIndex num_chunks);

@@ -15,6 +15,7 @@ Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta, const
     return nullptr;
   }
   Datum* datum = store_.find(meta.id, hash);
+  if (datum == nullptr && draining_) return tl::unexpected(refuse_new());
   if (datum == nullptr) datum = store_.make(meta.id, hash, host_.now());
   ChunkEntry* const entry = store_.find(*datum, meta.chunk);
   if (datum->arrived.contains(meta.chunk) || (entry != nullptr && entry->state != ChunkState::kAbsent)) {
@@ -65,6 +66,10 @@ Status Engine::agree(Datum& datum, const Peer& peer, bool stream) {
   return {};
 }
 
+Error Engine::refuse_new() const {
+  return {Errc::kUnavailable, options_.rank, "the destination is draining and takes nothing new", 0, 0};
+}
+
 Status Engine::close_datum(const Peer& peer, const StreamEnd& end) {
   const Hash128 hash = store_.hash(end.id);
   if (const Tombstone* stone = store_.tombstones().find(hash)) {
@@ -73,6 +78,7 @@ Status Engine::close_datum(const Peer& peer, const StreamEnd& end) {
                 end.num_chunks, stone->num_chunks);
   }
   Datum* datum = store_.find(end.id, hash);
+  if (datum == nullptr && draining_) return tl::unexpected(refuse_new());
   if (datum == nullptr) datum = store_.make(end.id, hash, host_.now());
   Status status = agree(*datum, peer, true);
   if (status && datum->count_known && datum->num_chunks != end.num_chunks) {

@@ -217,9 +217,11 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   for (Delivery* delivery = peer.unsettled.front(); delivery != nullptr;) {
     // Settling one may end its whole send, but never another delivery to the same peer.
     Delivery* const next = Peer::UnsettledList::next(delivery);
-    // Of what went to the old process in part, the new one gets nothing.
-    const bool sent = delivery->destination != nullptr && delivery->destination->sent;
-    if (delivery->kind != Delivery::Kind::kUnlink && (loss != Loss::kReplaced || sent)) {
+    // Of what went to the old process in part, or was cut into parts for it, the new one gets nothing: it may
+    // know no parts.
+    const Destination* const to = delivery->destination;
+    const bool begun = to != nullptr && (to->sent || to->in_parts);
+    if (delivery->kind != Delivery::Kind::kUnlink && (loss != Loss::kReplaced || begun)) {
       delivery->destination->retracted = true;
       // The dead process may have been told of our slot; its clients may be looking at it.
       if (delivery->as_reference) peer.lent.push_back(delivery);

@@ -44,6 +44,7 @@ struct DoneArguments {
 int run_send(const Settings& settings, const SendArguments& arguments);
 int run_recv(const Settings& settings, const RecvArguments& arguments);
 int run_done(const Settings& settings, const DoneArguments& arguments);
+int run_drain(const Settings& settings);
 int run_status(const Settings& settings);
 int run_peers(const Settings& settings);
 int run_chunks(const Settings& settings);

@@ -57,6 +57,8 @@ int run(int argc, char** argv) {
   CLI::App* const peers_app =
       app.add_subcommand("peers", "its links to other sidecars and the path each uses");
   CLI::App* const chunks_app = app.add_subcommand("chunks", "the chunks it holds, or is asked for");
+  CLI::App* const drain_app = app.add_subcommand(
+      "drain", "end the sidecar once what it sends is delivered and what it holds is marked done");
   for (CLI::App* const each : app.get_subcommands({})) add_common(each, &settings);
 
   try {
@@ -67,6 +69,7 @@ int run(int argc, char** argv) {
   if (*send_app) return run_send(settings, send);
   if (*recv_app) return run_recv(settings, recv);
   if (*done_app) return run_done(settings, done);
+  if (*drain_app) return run_drain(settings);
   if (*status_app) return run_status(settings);
   if (*peers_app) return run_peers(settings);
   return *chunks_app ? run_chunks(settings) : kUsage;

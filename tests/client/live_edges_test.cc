@@ -58,12 +58,12 @@ TEST_F(LiveEdges, ManySendsThatTimedOutAreNotReadWhenTheirMemoryHasChanged) {
   std::vector<std::byte> source(256 << 10, std::byte{1});
   cluster_.process(0).signal(SIGSTOP);
   std::vector<SendHandle> sends;
-  for (ChunkIndex i = 0; i < 60; ++i)
-    sends.push_back(sender.send_async({source.data(), Dtype::kU8, {source.size()}}, "old", {{1}}, i, 60));
+  for (ChunkIndex i = 0; i < 300; ++i)
+    sends.push_back(sender.send_async({source.data(), Dtype::kU8, {source.size()}}, "old", {{1}}, i, 300));
   for (SendHandle& send : sends) EXPECT_FALSE(send.delivered.get());
   std::ranges::fill(source, std::byte{2});
   cluster_.process(0).signal(SIGCONT);
-  for (ChunkIndex i = 0; i < 60; ++i)
+  for (ChunkIndex i = 0; i < 300; ++i)
     EXPECT_EQ(consumer.recv("old", i, milliseconds(i == 0 ? 300 : 1)).code(), Errc::kTimeout) << i;
 }
 

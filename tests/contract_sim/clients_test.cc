@@ -208,6 +208,30 @@ TEST_F(ContractRegistration, ADrainingSidecarRefusesNewWorkAndFinishesTheOld) {
   EXPECT_TRUE(sidecar(0).engine().drained());
 }
 
+TEST_F(ContractRegistration, ADrainingSidecarLetsInTheRestOfWhatItHasAndNothingNew) {
+  EXPECT_THAT(send(*producer_, {.id = "begun", .num_chunks = 2, .bytes = 5'000, .to = each({1})}), IsOk());
+  const RequestId waiting = consumer_->recv("awaited", 0, 60 * kSecond);
+  settle();
+  EXPECT_EQ(sidecar(1).engine().undone(), 1u) << "what is only waited for is not held";
+  sidecar(1).engine().drain();
+  EXPECT_THAT(send(*producer_, {.id = "new", .to = each({1})}), IsError(Errc::kUnavailable));
+  EXPECT_THAT(wait(*producer_, producer_->close_stream("new stream", 2, each({1}))),
+              IsError(Errc::kUnavailable));
+  EXPECT_THAT(send(*producer_, {.id = "begun", .chunk = 1, .num_chunks = 2, .bytes = 5'000, .to = each({1})}),
+              IsOk());
+  EXPECT_THAT(send(*producer_, {.id = "awaited", .bytes = 5'000, .to = each({1})}), IsOk());
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
+  EXPECT_EQ(sidecar(1).engine().undone(), 3u);
+  EXPECT_EQ(sidecar(1).engine().undone(2), 2u);
+  for (const auto& [id, chunks] : {std::pair{"begun", 2u}, {"awaited", 1u}}) {
+    for (ChunkIndex chunk = 0; chunk < chunks; ++chunk) {
+      EXPECT_THAT(recv(*consumer_, id, chunk), IsOk());
+      EXPECT_THAT(done(*consumer_, id, chunk), IsOk());
+    }
+  }
+  EXPECT_EQ(sidecar(1).engine().undone(), 0u);
+}
+
 // --- deadlines and cancel of a send, at every stage
 // ----------------------------------------------------------------------------------
 

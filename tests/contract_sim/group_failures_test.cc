@@ -228,5 +228,27 @@ TEST_F(ContractGroupFailures, APeerThatKnowsNoPartsGetsTheChunkWhole) {
   EXPECT_THAT(recv(client(4), "x"), IsOk());
 }
 
+TEST_F(ContractGroupFailures, PartsThatNeverLeftAreNotForARestartedPeerWhichMayKnowNone) {
+  world_.stop(sidecar(2));
+  for (std::uint32_t i = 0; i < kTransferWindow; ++i)
+    producers_[0]->send({.id = "s" + std::to_string(i), .bytes = 10, .to = each({2})});
+  settle();
+  const RequestId first = producers_[0]->send(spec_);
+  settle();
+  world_.kill(sidecar(2));
+  world_.network().spoil([](SimProcess&, SimProcess&, Message& message) {
+    if (auto* hello = std::get_if<Hello>(&message)) hello->version_max = 1;
+    return false;
+  });
+  add(2, "b", 4 * kMiB);
+  consumer_ = &client(2);
+  const RequestId second = producers_[1]->send(spec_);
+  EXPECT_THAT(wait(*producers_[0], first), IsError(Errc::kPeerLost));
+  EXPECT_THAT(wait(*producers_[1], second), IsError(Errc::kPeerLost));
+  works_now();
+  EXPECT_THAT(done(*consumer_, "x"), IsOk());
+  nothing_is_there();
+}
+
 }  // namespace
 }  // namespace sidecar::sim

@@ -1,6 +1,7 @@
 // A Backend without an engine, and a loop on a thread of its own for it: what the gRPC tests stand on.
 #pragma once
 
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -51,9 +52,11 @@ class FakeBackend final : public Backend {
     CHECK_ON_LOOP(loop_);
     return peer_rows;
   }
-  void drain() override {
+  void drain(TimeNs timeout, Drain::OnOver on_over) override {
     CHECK_ON_LOOP(loop_);
-    draining = true;
+    drain_timeout = timeout;
+    drained = std::move(on_over);
+    if (drain_outcome) drained(*drain_outcome);
   }
 
  private:
@@ -67,7 +70,9 @@ class FakeBackend final : public Backend {
   std::vector<PeerInfo> peer_rows;
   ClientRegistration registered;                  // the last one
   Error refuse{Errc::kUnavailable, kNoRank, ""};  // register_client fails with it when it has a text
-  bool draining = false;
+  std::optional<DrainOutcome> drain_outcome;      // none: drains for ever
+  TimeNs drain_timeout = 0;
+  Drain::OnOver drained;
 };
 
 class LoopThread {

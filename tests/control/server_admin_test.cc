@@ -1,7 +1,7 @@
 // Administration, health, reflection, and a server whose loop is in trouble, over a real connection.
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 
+#include "tests/control/health.h"
 #include "tests/control/server_fixture.h"
 
 namespace sidecar {
@@ -112,11 +112,40 @@ TEST_F(ControlServerTest, PeersShowTheirPath) {
   EXPECT_EQ(response.peers(0).grpc_address(), "127.0.0.1:10002");
 }
 
-TEST_F(ControlServerTest, DrainReachesTheLoop) {
+TEST_F(ControlServerTest, DrainAnswersWithWhatWasLeft) {
+  on_loop([&] { return backend_.drain_outcome = DrainOutcome{false, 3, 7}; });
+  v1::DrainRequest request;
+  request.set_timeout_ms(1500);
   v1::DrainResponse response;
   grpc::ClientContext context;
-  ASSERT_TRUE(v1::Admin::NewStub(channel_)->Drain(&context, v1::DrainRequest(), &response).ok());
-  EXPECT_TRUE(on_loop([&] { return backend_.draining; }));
+  ASSERT_TRUE(v1::Admin::NewStub(channel_)->Drain(&context, request, &response).ok());
+  EXPECT_FALSE(response.finished());
+  EXPECT_EQ(response.outgoing_left(), 3u);
+  EXPECT_EQ(response.chunks_left(), 7u);
+  EXPECT_EQ(on_loop([&] { return backend_.drain_timeout; }), 1500 * kMillisecond);
+}
+
+TEST_F(ControlServerTest, WhoGoesAwayDuringADrainDoesNotHoldUpItsThread) {
+  v1::DrainRequest request;
+  request.set_timeout_ms(~std::uint64_t{0});
+  v1::DrainResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+  EXPECT_EQ(v1::Admin::NewStub(channel_)->Drain(&context, request, &response).error_code(),
+            StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(on_loop([&] { return backend_.drained != nullptr; }));
+}
+
+TEST_F(ControlServerTest, ADrainThatTheLoopForgetsIsAnswered) {
+  std::thread forget([&] {
+    while (!on_loop([&] { return std::exchange(backend_.drained, nullptr) != nullptr; }))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  v1::DrainResponse response;
+  grpc::ClientContext context;
+  EXPECT_EQ(v1::Admin::NewStub(channel_)->Drain(&context, {}, &response).error_code(),
+            StatusCode::UNAVAILABLE);
+  forget.join();
 }
 
 TEST_F(ControlServerTest, ALoopThatDoesNotAnswerIsReportedAndDoesNotHoldUpTheEnd) {
@@ -148,40 +177,10 @@ TEST_F(ControlServerTest, APortThatIsTakenIsAnErrorThatNamesIt) {
   EXPECT_THAT(second.error(), HasSubstr("--grpc-port"));
 }
 
-// grpc.health.v1 and reflection by hand: their stubs are not installed, and the bytes are few.
-std::string bytes_of(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  EXPECT_TRUE(buffer.Dump(&slices).ok());
-  std::string bytes;
-  for (const grpc::Slice& slice : slices)
-    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
-
-grpc::ByteBuffer buffer_of(std::string_view bytes) {
-  const grpc::Slice slice(bytes.data(), bytes.size());
-  return grpc::ByteBuffer(&slice, 1);
-}
-
-std::string check_health(const std::shared_ptr<grpc::Channel>& channel) {
-  grpc::GenericStub stub(channel);
-  grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  grpc::ByteBuffer response;
-  grpc::Status status;
-  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", buffer_of(""), &queue);
-  call->StartCall();
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  return status.ok() ? bytes_of(response) : status.error_message();
-}
-
 TEST_F(ControlServerTest, HealthSaysServingUntilToldOtherwise) {
-  EXPECT_EQ(check_health(channel_), "\x08\x01");
+  EXPECT_EQ(check_health(channel_), kHealthServing);
   server_->set_serving(false);
-  EXPECT_EQ(check_health(channel_), "\x08\x02");
+  EXPECT_EQ(check_health(channel_), kHealthNotServing);
 }
 
 TEST_F(ControlServerTest, ReflectionListsTheServices) {
