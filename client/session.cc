@@ -155,12 +155,14 @@ void Session::overdue(RequestId request) {
   CHECK(op != nullptr && !op->reported);
   const Failure late{op->cancelled ? Errc::kCancelled : Errc::kTimeout, options_.rank,
                      "the sidecar did not answer in time; is it stopped?"};
-  if (op->sending) {
-    // Only the end of the connection gives the caller's memory back.
+  if (op->sending || (op->read_by_sidecar && !op->captured_by_sidecar)) {
+    // Only the end of the connection gives the caller's memory back: it shows at the sidecar even when there
+    // is no room left to tell it anything.
     LOG_WARN("the sidecar of rank {} hangs: giving up the connection", options_.rank);
     if (!op->outcome) op->outcome = late;
     send_plain(Cancel{request});  // found right behind the request, which must not be served any more
     transport_.close(link_);
+    if (!op->sending) report(*op, late);
     lose({Errc::kPeerLost, options_.rank, "the sidecar hangs; the connection was given up"});
     return;
   }

@@ -136,6 +136,24 @@ TEST_F(SessionLink, ASendThatHangsCostsTheConnectionBecauseNothingElseFreesTheMe
   EXPECT_EQ(call.delivered.get().code(), Errc::kTimeout);
 }
 
+TEST_F(SessionLink, ASendOfGpuMemoryThatHangsCostsTheConnectionUntilItIsCaptured) {
+  link_up();
+  SendCall captured = send({}, Source::kDevice);
+  answer(reply(captured.request, Errc::kOk, Stage::kCaptured));
+  now += 12 * kSecond;
+  session->on_timer(now);
+  EXPECT_EQ(captured.delivered.get().code(), Errc::kTimeout);
+  EXPECT_TRUE(session->up());
+
+  SendCall call = send({}, Source::kDevice);
+  now += 12 * kSecond;
+  session->on_timer(now);
+  EXPECT_EQ(transport.closed, 1);
+  EXPECT_EQ(call.captured.get().code(), Errc::kTimeout);
+  EXPECT_EQ(call.delivered.get().code(), Errc::kTimeout);
+  EXPECT_EQ(session->under_way(), 0u);
+}
+
 TEST_F(SessionLink, ForEverIsForEver) {
   link_up();
   auto call = recv("id", 0, kNever);

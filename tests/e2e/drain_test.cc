@@ -75,6 +75,7 @@ TEST_P(Draining, FinishesWhatIsOnItsWayToOthers) {
   cluster_.process(this->consumer()).signal(SIGCONT);
   EXPECT_TRUE(sent.delivered.get());
   EXPECT_EQ(command.wait(seconds(30)), (perf::Ending{.code = 0})) << command.log_text();
+  EXPECT_EQ(cluster_.process(0).wait(seconds(10)), (perf::Ending{.code = 0})) << cluster_.log(0);
   EXPECT_TRUE(matches(consumer.recv("late", 0, seconds(10)).value().bytes(), "late", 0));
   EXPECT_TRUE(consumer.mark_done("late"));
 }
