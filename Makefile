@@ -15,7 +15,7 @@ T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
 CTEST := ctest --output-on-failure --no-tests=error -j2 $(CTEST_FLAGS)
 
-PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 \
+PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftables \
   libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \
   libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
   libmimalloc-dev libnuma-dev libexpected-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev \

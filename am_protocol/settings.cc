@@ -12,7 +12,7 @@ namespace {
 
 struct Setting {
   const char* name;  // without UCX_
-  const char* value;
+  std::string value;
 };
 
 const char* prefix_of(PlaneKind kind) { return kind == PlaneKind::kLocal ? "SIDECAR_LOCAL" : "SIDECAR_NET"; }
@@ -36,13 +36,14 @@ std::vector<Setting> transport_settings(PlaneKind kind, bool cma) {
 }
 
 // Read from the context's own configuration.
-std::vector<Setting> context_settings(PlaneKind kind, bool cma) {
+std::vector<Setting> context_settings(PlaneKind kind, bool cma, const std::string& devices) {
   std::vector<Setting> settings{{"KEEPALIVE_INTERVAL", "1s"}, {"MAX_RNDV_RAILS", "1"}};
   if (kind == PlaneKind::kLocal) {
     settings.push_back({"TLS", cma ? "sysv,posix,cma,tcp" : "sysv,posix,tcp"});
     settings.push_back({"NET_DEVICES", "lo"});
   } else {
     settings.push_back({"TLS", "^sm,self"});
+    if (!devices.empty()) settings.push_back({"NET_DEVICES", devices});
   }
   return settings;
 }
@@ -64,7 +65,7 @@ class ScopedEnvironment {
     for (const Setting& setting : settings) {
       std::string name = "UCX_" + std::string(setting.name);
       if (std::getenv(name.c_str()) != nullptr) continue;
-      setenv(name.c_str(), setting.value, 0);
+      setenv(name.c_str(), setting.value.c_str(), 0);
       ours_.push_back(std::move(name));
     }
   }
@@ -104,15 +105,16 @@ struct ConfigRelease {
   void operator()(ucp_config_t* config) const { ucp_config_release(config); }
 };
 
-Result<UcxContext> open_context(PlaneKind kind, bool cma, std::string* settings_in_force) {
+Result<UcxContext> open_context(PlaneKind kind, bool cma, const std::string& devices,
+                                std::string* settings_in_force) {
   ucp_config_t* raw = nullptr;
   ucs_status_t status = ucp_config_read(prefix_of(kind), nullptr, &raw);
   if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX does not accept its settings"));
   const std::unique_ptr<ucp_config_t, ConfigRelease> config(raw);
-  const std::vector<Setting> settings = context_settings(kind, cma);
+  const std::vector<Setting> settings = context_settings(kind, cma, devices);
   for (const Setting& setting : settings) {
     if (user_set(kind, setting.name)) continue;
-    status = ucp_config_modify(config.get(), setting.name, setting.value);
+    status = ucp_config_modify(config.get(), setting.name, setting.value.c_str());
     if (status != UCS_OK) return tl::unexpected(ucx_error(status, "UCX does not know one of our settings"));
   }
   *settings_in_force = in_force(config.get(), settings);
@@ -151,10 +153,10 @@ Result<UcxWorker> open_worker(ucp_context_h context) {
 
 const char* plane_name(PlaneKind kind) { return kind == PlaneKind::kLocal ? "local" : "net"; }
 
-Result<OpenedPlane> open_plane(PlaneKind kind, bool cma) {
+Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices) {
   const ScopedEnvironment environment(transport_settings(kind, cma));
   OpenedPlane plane;
-  auto context = open_context(kind, cma, &plane.settings);
+  auto context = open_context(kind, cma, devices, &plane.settings);
   if (!context) return tl::unexpected(context.error());
   plane.context = std::move(*context);
   auto worker = open_worker(plane.context.get());

@@ -28,7 +28,8 @@ struct OpenedPlane {
 };
 
 // `cma`: whether the kernel may copy between processes (am_protocol/cma.h). kIo when UCX cannot open it; the
-// settings that the user chose are the likely reason.
-Result<OpenedPlane> open_plane(PlaneKind kind, bool cma);
+// settings that the user chose are the likely reason. `devices`: what kNet may use, as UCX_NET_DEVICES;
+// empty: anything.
+Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices = "");
 
 }  // namespace sidecar

@@ -1,6 +1,7 @@
 #include <ucp/api/ucp_version.h>
 
 #include "am_protocol/cma.h"
+#include "am_protocol/devices.h"
 #include "am_protocol/transport_impl.h"
 #include "core/log.h"
 
@@ -54,7 +55,8 @@ Status UcxTransportImpl::open() {
 }
 
 Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
-  auto opened = open_plane(kind, cma_);
+  const std::string devices = options_.net_reached_at.empty() ? "" : devices_for(options_.net_reached_at);
+  auto opened = open_plane(kind, cma_, devices);
   if (!opened && kind == PlaneKind::kLocal && options_.net) {
     LOG_WARN("no shared memory, everything goes over the network: {}", to_string(opened.error()));
     return {};

@@ -38,6 +38,9 @@ struct UcxOptions {
   bool net = true;           // open the network plane
   std::string local_listen;  // host:port, port 0: any; empty: do not listen
   std::string net_listen;
+  // The numeric address that others are told for net_listen; see am_protocol/devices.h. Empty: UCX chooses
+  // among all network devices.
+  std::string net_reached_at;
   bool cma = true;                     // let the kernel copy between processes if a probe finds that it may
   TimeNs hello_timeout = 5 * kSecond;  // for a connection and its Hello, either way
   std::size_t strangers_max = 1024;    // connections that have not been accepted; more are rejected

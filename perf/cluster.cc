@@ -60,10 +60,13 @@ Cluster::~Cluster() {
 std::string Cluster::peers() const {
   std::string text;
   for (std::size_t rank = 0; rank < members_.size(); ++rank) {
-    text += (rank == 0 ? "" : ",") + std::to_string(rank) +
-            "=127.0.0.1:" + std::to_string(members_[rank].port.number());
+    text += (rank == 0 ? "" : ",") + std::to_string(rank) + "=" + address(static_cast<Rank>(rank));
   }
   return text;
+}
+
+Place Cluster::place(Rank rank) const {
+  return options_.places.empty() ? Place{} : options_.places.at(static_cast<std::size_t>(rank));
 }
 
 std::string Cluster::start() {
@@ -82,6 +85,7 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
   Member& member = members_.at(static_cast<std::size_t>(rank));
   member.log = folder() + "/rank" + std::to_string(rank) + "." + std::to_string(++member.starts) + ".log";
   ProcessOptions process;
+  const Place at = place(rank);
   process.argv = {program_path("sidecard"),
                   "--rank",
                   std::to_string(rank),
@@ -89,6 +93,8 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   options_.nodes[static_cast<std::size_t>(rank)],
                   "--peers",
                   peers(),
+                  "--listen",
+                  at.address,
                   "--data-port",
                   "0",
                   "--shm-size",
@@ -97,6 +103,7 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   arenas()};
   process.argv.insert(process.argv.end(), options_.flags.begin(), options_.flags.end());
   process.argv.insert(process.argv.end(), more_flags.begin(), more_flags.end());
+  process.argv.insert(process.argv.begin(), at.enter.begin(), at.enter.end());
   process.environment = options_.environment;
   process.log = member.log;
   member.process = Process(std::move(process));
@@ -135,7 +142,8 @@ std::string Cluster::stop() {
 }
 
 std::string Cluster::address(Rank rank) const {
-  return "127.0.0.1:" + std::to_string(members_.at(static_cast<std::size_t>(rank)).port.number());
+  return place(rank).address + ":" +
+         std::to_string(members_.at(static_cast<std::size_t>(rank)).port.number());
 }
 
 std::string Cluster::ready_word(Rank rank, const std::string& name) const {

@@ -14,8 +14,15 @@
 
 namespace sidecar::perf {
 
+// Where a process runs.
+struct Place {
+  std::vector<std::string> enter{};  // goes before its argv; empty: with us
+  std::string address = "127.0.0.1";
+};
+
 struct ClusterOptions {
   std::vector<std::string> nodes{};  // of rank 0, 1, ...: equal names share memory
+  std::vector<Place> places{};       // of rank 0, 1, ...; empty: all with us
   std::string arena = "64M";
   std::vector<std::string> flags{};        // for every sidecard
   std::vector<std::string> environment{};  // for every sidecard, NAME=VALUE
@@ -47,6 +54,7 @@ class Cluster {
   [[nodiscard]] Rank size() const { return static_cast<Rank>(members_.size()); }
   Process& process(Rank rank) { return members_.at(static_cast<std::size_t>(rank)).process; }
   [[nodiscard]] std::string address(Rank rank) const;  // of its gRPC server
+  [[nodiscard]] Place place(Rank rank) const;
   // What its ready line says, such as "data" or "local"; empty when it says nothing of that name.
   [[nodiscard]] std::string ready_word(Rank rank, const std::string& name) const;
   [[nodiscard]] const std::string& folder() const { return folder_.path(); }

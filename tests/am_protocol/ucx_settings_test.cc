@@ -1,5 +1,8 @@
 // What is told to UCX arrives there, the user's own settings win, and addresses and the CMA probe mean what
 // they say.
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +13,7 @@
 
 #include "am_protocol/address.h"
 #include "am_protocol/cma.h"
+#include "am_protocol/devices.h"
 #include "am_protocol/settings.h"
 #include "tests/am_protocol/transport_fixture.h"
 
@@ -78,6 +82,26 @@ TEST(UcxSettings, OnePlaneCanBeSetAlone) {
   EXPECT_TRUE(has(net, "UCX_TLS=^sm,self")) << net;
   EXPECT_NE(net.find("UCX_KEEPALIVE_INTERVAL=3"), net.npos) << net;
   EXPECT_NE(in_force(PlaneKind::kLocal).find("UCX_KEEPALIVE_INTERVAL=1"), std::string::npos);
+}
+
+TEST(UcxSettings, TheNetworkPlaneUsesTheInterfaceThatOthersReachItAt) {
+  EXPECT_EQ(devices_for("127.0.0.1"), "") << "a loopback address: as UCX likes";
+  EXPECT_EQ(devices_for("::1"), "");
+  EXPECT_EQ(devices_for("192.0.2.1"), "") << "nobody's here";
+  EXPECT_EQ(devices_for("no address"), "");
+  ifaddrs* raw = nullptr;
+  ASSERT_EQ(getifaddrs(&raw), 0);
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(raw, freeifaddrs);
+  for (const ifaddrs* each = all.get(); each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
+    if ((each->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    char text[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(each->ifa_addr)->sin_addr, text, sizeof text);
+    EXPECT_EQ(devices_for(text).rfind(each->ifa_name, 0), 0u) << text << ": " << devices_for(text);
+  }
+  const auto plane = open_plane(PlaneKind::kNet, true, "lo");
+  ASSERT_TRUE(plane) << to_string(plane.error());
+  EXPECT_TRUE(has(" " + plane->settings + " ", "UCX_NET_DEVICES=lo")) << plane->settings;
 }
 
 TEST(UcxSettings, TheEnvironmentIsAsItWas) {

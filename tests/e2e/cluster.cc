@@ -39,8 +39,18 @@ ino_t Cluster::arena_inode(Rank rank) const {
   return facts.st_ino;
 }
 
+namespace {
+
+std::vector<std::string> argv_at(const perf::Place& place) {
+  std::vector<std::string> argv = place.enter;
+  argv.push_back(perf::program_folder() + "/e2e_executor");
+  return argv;
+}
+
+}  // namespace
+
 Executor::Executor(const Cluster& cluster, Rank rank, const std::string& options)
-    : process_({.argv = {perf::program_folder() + "/e2e_executor"}, .talk = true}) {
+    : process_({.argv = argv_at(cluster.place(rank)), .talk = true}) {
   EXPECT_EQ(ask("connect " + std::to_string(rank) + " " + cluster.address(rank) + " " + options), "ok");
 }
 
