@@ -42,6 +42,9 @@ const std::string& tc() {
 
 std::string interface_name(int interface) { return "eth" + std::to_string(interface); }
 std::string bridge_name(int interface) { return "br" + std::to_string(interface); }
+std::string port_name(int host, int interface) {  // of the bridge
+  return "h" + std::to_string(host) + "p" + std::to_string(interface);
+}
 std::string address_of(int interface, int last) {
   return "10." + std::to_string(77 + interface) + ".0." + std::to_string(last);
 }
@@ -90,7 +93,7 @@ Hosts::Hosts(int count) {
     const std::string pid = std::to_string(holders_.back().pid());
     bool good = true;
     for (int i = 0; i < kInterfaces; ++i) {
-      const std::string port = "h" + std::to_string(host) + "p" + std::to_string(i);
+      const std::string port = port_name(host, i);
       const std::string name = interface_name(i);
       good = good && run({ip(), "link", "add", port, "type", "veth", "peer", "name", name, "netns", pid}) &&
              run({ip(), "link", "set", port, "master", bridge_name(i), "up"});
@@ -111,6 +114,14 @@ Hosts::Hosts(int count) {
     rule(host, "add chain inet faults arriving { type filter hook input priority 0; }");
     rule(host, "add chain inet faults leaving { type filter hook output priority 0; }");
   }
+}
+
+// A namespace goes some time after its last process; the next ones with these addresses may come before that.
+Hosts::~Hosts() {
+  for (int host = 0; host < static_cast<int>(holders_.size()); ++host) {
+    for (int i = 0; i < kInterfaces; ++i) EXPECT_TRUE(run({ip(), "link", "delete", port_name(host, i)}));
+  }
+  EXPECT_TRUE(run({ip(), "neighbour", "flush", "all"}));
 }
 
 std::vector<std::string> Hosts::enter(int host) const {

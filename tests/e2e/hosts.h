@@ -19,6 +19,7 @@ class Hosts {
   static std::string unable();
 
   explicit Hosts(int count);  // expects that all can be made
+  ~Hosts();
 
   // Where a process of that host runs, and what it listens on.
   [[nodiscard]] perf::Place place(int host, int interface = 0) const;
