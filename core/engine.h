@@ -69,6 +69,13 @@ class Engine final : public Events, public DeviceEvents {
   Status register_client(const ClientRegistration& registration);
   void unregister_client(InstanceId client);
 
+  // What the membership has to tell of other ranks; each change once, in order. A member that is gone is lost
+  // (rule 8) unless it is still heard of; once silent for the ping time-out it is lost, without waiting for
+  // the peer time-out. An instance whose rank another one has taken never gets it back.
+  void member_joined(Rank rank, InstanceId instance);
+  void member_replaced(Rank rank, InstanceId before, InstanceId instance);
+  void member_gone(Rank rank, InstanceId instance);
+
   // From now on new sends are refused, from clients, and of new data also from peers; drained() when nothing
   // is under way to anybody.
   void drain();
@@ -190,7 +197,7 @@ class Engine final : public Events, public DeviceEvents {
   void on_close_stream(Client& client, const CloseStream& close);
   Status check_send(const Client& client, const Send& send, const Incoming& incoming);
   Status check_source(const Client& client, const Send& send, const Incoming& incoming);
-  [[nodiscard]] Status check_known(const Client& client, const Destinations& destinations) const;
+  [[nodiscard]] Status check_known(const Client& client, const Destinations& destinations);
   [[nodiscard]] Status check_joins(const Outgoing& outgoing, const Client& client, const Send& send) const;
   Outgoing& make_outgoing(const Destinations& destinations);
   Shard& add_shard(Outgoing& outgoing, Client& client, RequestId request, std::uint64_t timeout_ns);
@@ -251,6 +258,11 @@ class Engine final : public Events, public DeviceEvents {
   void watch_for_end(Peer& peer);
   void close_links(Peer& peer);
   void check_peer(Peer& peer);
+
+  // engine_members.cc: what the membership says of peers
+  void check_departed(Peer& peer);
+  [[nodiscard]] bool can_reach(Rank rank);
+  [[nodiscard]] static bool is_retired(const Peer& peer, InstanceId instance);
 
   // engine_receive.cc: what peers send
   void on_peer_message(Link& link, const Message& message, const Incoming& incoming);

@@ -29,7 +29,8 @@ void Engine::want_link(Peer& peer) {
 void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
   Peer* const peer = peers_.find(rank);
   if (peer == nullptr || peer->state != LinkState::kResolving) return;
-  if (!record) return link_failed(*peer);
+  // An answer that was under way while its sender's rank went to another process.
+  if (!record || is_retired(*peer, record->instance)) return link_failed(*peer);
   new_instance(*peer, record->instance);
   Hello hello;
   hello.role = Role::kPeer;
@@ -150,6 +151,8 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   }
   if (const Status status = directory_.redeem(hello); !status) return tl::unexpected(status.error());
   Peer& peer = peer_of(hello.rank);
+  if (is_retired(peer, hello.instance))
+    return fail(Errc::kUnauthorized, "Hello: another process has this rank now; end this one", hello.rank);
   new_instance(peer, hello.instance);
   peer.heard = host_.now();
   ++peer.links_in;
@@ -222,6 +225,8 @@ void Engine::check_peer(Peer& peer) {
     peer.wanted_since = kNever;
     return;
   }
+  check_departed(peer);
+  if (!wants_link(peer)) return;
   want_link(peer);
   const TimeNs since = std::max(peer.wanted_since == kNever ? host_.now() : peer.wanted_since, peer.heard);
   if (host_.now() - since > options_.peer_timeout) {

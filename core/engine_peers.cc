@@ -199,7 +199,9 @@ void Engine::new_instance(Peer& peer, InstanceId instance) {
     lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination was restarted", 0, 0},
               Loss::kReplaced);
   }
-  peer.instance = instance;
+  if (peer.latest != 0 && peer.latest != instance)
+    peer.retired[peer.retirements++ % peer.retired.size()] = peer.latest;
+  peer.instance = peer.latest = instance;
   peer.heard = host_.now();
   if (peer.window_of != instance) {
     drop_unlinks(peer);  // they name chunks of the process before, and must not reach this one

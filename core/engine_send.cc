@@ -65,11 +65,11 @@ Status Engine::check_source(const Client& client, const Send& send, const Incomi
   return fail(Errc::kInvalidArgument, "source: unknown");
 }
 
-Status Engine::check_known(const Client& client, const Destinations& destinations) const {
+Status Engine::check_known(const Client& client, const Destinations& destinations) {
   if (const Status status = check_destinations(destinations, options_.rank); !status) return status;
   for (std::size_t g = 0; g < destinations.groups; ++g) {
     for (const Rank rank : destinations.group(g)) {
-      if (!directory_.knows(rank)) return fail(Errc::kInvalidArgument, "destinations: an unknown rank", rank);
+      if (!can_reach(rank)) return fail(Errc::kInvalidArgument, "destinations: an unknown rank", rank);
       if (std::ranges::binary_search(*client.group, rank))
         return fail(Errc::kInvalidArgument, "destinations: a rank of the sender's own group", rank);
     }

@@ -4,6 +4,7 @@
 // the peer's transfers come over the link that the peer opened. So nobody has to agree on who connects.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,11 @@ enum class LinkState : std::uint8_t { kDown, kResolving, kConnecting, kUp };
 struct Peer {
   Rank rank = kNoRank;
   InstanceId instance = 0;  // 0: not known yet
+  InstanceId latest = 0;    // the one known last, also when it is lost
+  // Those before it, the last few: what they still say is not heard. For them the rank is gone for good.
+  std::array<InstanceId, 8> retired{};
+  std::uint32_t retirements = 0;
+  InstanceId departed = 0;  // the instance whose membership ended; 0: it has not
   std::int64_t pid = 0;     // when it is on this node
   InstanceId watched = 0;   // the instance whose process is being watched
   // Our own link to it.

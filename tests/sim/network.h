@@ -75,6 +75,8 @@ class SimTransport final : public Transport {
   [[nodiscard]] std::uint64_t sent(std::size_t kind) const { return sent_[kind]; }
   [[nodiscard]] std::uint64_t rendezvous_sent() const { return rendezvous_sent_; }
   [[nodiscard]] std::uint64_t links_made() const { return links_made_; }
+  // Those that it has with that process now.
+  [[nodiscard]] std::vector<LinkId> links_with(const SimProcess& other) const;
 
  private:
   friend class SimNetwork;

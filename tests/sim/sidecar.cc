@@ -78,7 +78,9 @@ void SimSidecar::died() {
   arena_.reset();
 }
 
-bool SimSidecar::knows(Rank rank) const { return rank >= 0 && rank < kRanksMax; }
+bool SimSidecar::knows(Rank rank) const {
+  return rank >= 0 && rank < kRanksMax && !strangers_.contains(rank);
+}
 
 void SimSidecar::resolve(Rank rank) {
   SimWorld& here = world();

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "core/engine.h"
@@ -39,6 +40,13 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   [[nodiscard]] const SimArena& arena() const { return *arena_; }
   // For tests that speak to the engine as its control plane does: runs what became due.
   void touch() { after_event(); }
+  // Whether the membership that this one is told of has that rank. By default it has all.
+  void set_member(Rank rank, bool is) {
+    if (is)
+      strangers_.erase(rank);
+    else
+      strangers_.insert(rank);
+  }
 
   Events& events() override { return *engine_; }
   void after_event() override;
@@ -63,6 +71,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   const InstanceId instance_;
   std::shared_ptr<SimArena> arena_;
   std::map<InstanceId, std::shared_ptr<SimArena>> mapped_;
+  std::set<Rank> strangers_;
   SimDevice device_{*this};
   std::unique_ptr<Engine> engine_;
   bool step_due_ = false;

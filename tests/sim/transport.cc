@@ -32,6 +32,17 @@ const SimTransport::LinkCell* SimTransport::find(LinkId id) const {
   return links_[id.index].link == nullptr ? nullptr : &links_[id.index];
 }
 
+std::vector<LinkId> SimTransport::links_with(const SimProcess& other) const {
+  std::vector<LinkId> found;
+  for (std::uint32_t i = 0; i < links_.size(); ++i) {
+    const LinkCell& cell = links_[i];
+    if (cell.link == nullptr) continue;
+    const SimProcess* const process = cell.link->end[static_cast<std::size_t>(1 - cell.side)].process;
+    if (process == &other) found.push_back({i, cell.generation});
+  }
+  return found;
+}
+
 LinkId SimTransport::connect(const ConnectOptions& options, const Hello& hello) {
   auto link = std::make_shared<SimLink>();
   link->options = options;
