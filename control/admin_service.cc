@@ -165,7 +165,7 @@ class AdminService final : public v1::Admin::Service {
       row->set_state(info.state);
       row->set_path(info.path);
       row->set_transports(info.transports);
-      if (const auto address = identity_.peers.find(info.rank)) row->set_grpc_address(address->text());
+      if (const auto member = identity_.members->find(info.rank)) row->set_grpc_address(member->grpc_address);
       row->set_queued(info.queued);
       row->set_unacknowledged(info.unacknowledged);
       row->set_lent(info.lent);

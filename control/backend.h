@@ -4,11 +4,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "am_protocol/transport.h"
 #include "control/drain.h"
+#include "control/members.h"
 #include "control/peers.h"
 #include "core/cuda_api.h"
 #include "core/engine.h"
@@ -18,8 +20,8 @@
 
 namespace sidecar {
 
-// Who this sidecar is. Complete before the first service is reachable and constant from then on: any thread
-// may read it.
+// Who this sidecar is. Complete before the first service is reachable and constant from then on (`members`
+// apart, whom any thread may ask): any thread may read it.
 struct Identity {
   Rank rank = kNoRank;
   InstanceId instance = 0;
@@ -37,7 +39,7 @@ struct Identity {
   std::vector<CudaUuid> gpus;  // whose memory it copies
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
   std::vector<Rank> local_peer_ranks;
-  StaticPeers peers;
+  std::shared_ptr<Members> members;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   [[nodiscard]] bool may_share_memory(Rank peer) const;

@@ -125,8 +125,8 @@ class GrpcDirectory::Impl {
     if (!asking_.insert(rank).second) return;
     auto* const call = new Call;
     call->rank = rank;
-    const auto address = identity_.peers.find(rank);
-    call->address = address ? address->text() : std::string();
+    const auto member = identity_.members->find(rank);
+    if (member) call->address = member->grpc_address;
     const std::lock_guard lock(mutex_);
     CHECK(!ending_);
     calls_.insert(call);
@@ -230,7 +230,7 @@ GrpcDirectory::GrpcDirectory(const Identity& identity, Mailbox& mailbox, Tickets
     : impl_(std::make_unique<Impl>(identity, mailbox, tickets, std::move(on_resolved))) {}
 GrpcDirectory::~GrpcDirectory() = default;
 
-bool GrpcDirectory::knows(Rank rank) const { return impl_->identity_.peers.knows(rank); }
+bool GrpcDirectory::knows(Rank rank) const { return impl_->identity_.members->knows(rank); }
 void GrpcDirectory::resolve(Rank rank) { impl_->resolve(rank); }
 Status GrpcDirectory::redeem(const Hello& hello) { return impl_->tickets_.redeem(hello, Loop::now_ns()); }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <thread>
 
+#include "control/options_membership.h"
 #include "control/units.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -21,6 +22,8 @@ const std::map<std::string, ArenaKind> kArenas{{"auto", ArenaKind::kAuto},
                                                {"shared", ArenaKind::kShared},
                                                {"cuda", ArenaKind::kCuda},
                                                {"host", ArenaKind::kHost}};
+const std::map<std::string, MembershipKind> kMemberships{{"static", MembershipKind::kStatic},
+                                                         {"etcd", MembershipKind::kEtcd}};
 const std::map<std::string, PollPolicy> kPolls{
     {"event", PollPolicy::kEvent}, {"adaptive", PollPolicy::kAdaptive}, {"busy", PollPolicy::kBusy}};
 const std::map<std::string, LogLevel> kLogLevels{{"trace", LogLevel::kTrace}, {"debug", LogLevel::kDebug},
@@ -53,6 +56,8 @@ struct Texts {
   std::string eager_max = "64K";
   std::string peer_timeout = "30s";
   std::string drain_timeout = "10s";
+  std::string membership = "static";
+  std::string member_ttl = "10s";
   std::string arena = "auto";
   std::string poll;
   std::string log_level;
@@ -71,6 +76,15 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   add(app, "peers", options.peers_spec,
       "Where the sidecars' gRPC servers are: 0=host:port,1=host:port | @file | a pattern such as "
       "sidecar-%d.sidecars:10000 or host (ports 10000 + rank). Default: all on this host");
+  add(app, "membership", texts.membership,
+      names_of(kMemberships) + ": what says who is there: --peers, or an etcd. Default static");
+  app.add_option("--etcd", options.etcd, "Its servers, host:port,host:port: for --membership etcd")
+      ->delimiter(',')
+      ->envname("SIDECAR_ETCD");
+  add(app, "etcd-prefix", options.etcd_prefix,
+      "What the keys start with: one for each world. Default /sidecar/");
+  add(app, "member-ttl", texts.member_ttl,
+      "How long etcd keeps the record of a sidecar that is not heard of. Default 10s");
   add(app, "node", options.node, "Name of this node: other names never share memory. Default: the host name");
   add(app, "shm-size", texts.arena_bytes, "Bytes of the arena, with K, M, G or T. Default 1G");
   add(app, "shm-dir", options.shm_dir, "Where a shared arena's file lives. Default /dev/shm");
@@ -143,6 +157,10 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
   if (auto r = size("eager-max", texts.eager_max, options.eager_max); !r) return r;
   if (auto r = duration("peer-timeout", texts.peer_timeout, options.peer_timeout_ns); !r) return r;
   if (auto r = duration("drain-timeout", texts.drain_timeout, options.drain_timeout_ns); !r) return r;
+  if (auto r = duration("member-ttl", texts.member_ttl, options.member_ttl_ns); !r) return r;
+  if (!choose(kMemberships, texts.membership, options.membership)) {
+    return wrong("membership", fmt::format("'{}' is none of {}", texts.membership, names_of(kMemberships)));
+  }
   if (!choose(kArenas, texts.arena, options.arena)) {
     return wrong("arena", fmt::format("'{}' is none of {}", texts.arena, names_of(kArenas)));
   }
@@ -224,27 +242,10 @@ tl::expected<void, Exit> complete(Options& options) {
   }
   if (options.data_port < 0) options.data_port = kDataPortBase + options.rank;
 
-  std::string spec = options.peers_spec;
-  if (spec.empty() && options.world_size > 1 && !options.is_local) {
-    return wrong("peers", "is missing although SIDECAR_IS_LOCAL is false: say where the other sidecars are");
+  if (auto membership = complete_membership(options); !membership) {
+    const WrongSetting& error = membership.error();
+    return error.flag.empty() ? wrong(error.text) : wrong(error.flag, error.text);
   }
-  if (spec.empty() && options.world_size == 0) {
-    const int port = options.grpc_port > 0 ? options.grpc_port : kGrpcPortBase + options.rank;
-    spec = fmt::format("{}={}", options.rank,
-                       HostPort{options.advertise, static_cast<std::uint16_t>(port)}.text());
-  } else if (spec.empty()) {
-    spec = options.advertise.find(':') == std::string::npos ? options.advertise
-                                                            : fmt::format("[{}]", options.advertise);
-  }
-  auto peers = StaticPeers::parse(spec, options.world_size);
-  if (!peers) return options.peers_spec.empty() ? wrong("world-size", peers.error()) : wrong(peers.error());
-  options.peers = *std::move(peers);
-  const auto own = options.peers.find(options.rank);
-  if (!own) {
-    return wrong("rank",
-                 fmt::format("{} is not among the peers ({})", options.rank, options.peers.summary()));
-  }
-  if (options.grpc_port < 0) options.grpc_port = own->port;
 
   if (options.grpc_port == options.data_port && options.grpc_port != 0) {
     return wrong("data-port", fmt::format("{} is the gRPC port already", options.data_port));
@@ -298,7 +299,14 @@ std::string describe(const Options& options) {
   };
   line("rank", options.rank);
   line("node", options.node);
-  line("peers", options.peers.summary());
+  line("membership", name_of(kMemberships, options.membership));
+  if (options.membership == MembershipKind::kEtcd) {
+    line("etcd", fmt::format("{}", fmt::join(options.etcd, ",")));
+    line("etcd-prefix", options.etcd_prefix);
+    line("member-ttl", duration_text(options.member_ttl_ns));
+  } else {
+    line("peers", options.peers.summary());
+  }
   line("local-peer-ranks", options.local_peer_ranks.empty()
                                ? std::string("all that prove to be on this node")
                                : fmt::format("{}", fmt::join(options.local_peer_ranks, ",")));

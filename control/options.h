@@ -16,6 +16,8 @@
 
 namespace sidecar {
 
+enum class MembershipKind : std::uint8_t { kStatic, kEtcd };
+
 struct Options {
   Rank rank = kNoRank;
   std::int64_t world_size = 0;  // 0: not said
@@ -31,7 +33,11 @@ struct Options {
   bool insecure = false;
   std::string node;
   std::string peers_spec;
-  StaticPeers peers;
+  MembershipKind membership = MembershipKind::kStatic;
+  StaticPeers peers;                      // kStatic
+  std::vector<std::string> etcd;          // kEtcd: host:port of its servers
+  std::string etcd_prefix = "/sidecar/";  // of our keys; ends with a slash
+  TimeNs member_ttl_ns = 10 * kSecond;    // of our record's lease, in whole seconds
   std::string shm_dir = "/dev/shm";
   ArenaKind arena = ArenaKind::kAuto;
   PollPolicy poll = PollPolicy::kEvent;

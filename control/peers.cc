@@ -26,42 +26,6 @@ std::optional<T> parse_number(std::string_view text) {
   return value;
 }
 
-// "host", "host:port", "[v6]:port". Port 0 in the result: none was given.
-tl::expected<HostPort, std::string> parse_host_port(std::string_view text) {
-  std::string_view host = text;
-  std::string_view port;
-  bool has_port = false;
-  if (text.starts_with('[')) {
-    const auto close = text.find(']');
-    if (close == std::string_view::npos) return tl::unexpected(fmt::format("'{}' lacks a ']'", text));
-    host = text.substr(1, close - 1);
-    const std::string_view rest = text.substr(close + 1);
-    if (!rest.empty() && rest.front() != ':')
-      return tl::unexpected(fmt::format("'{}' is not host:port", text));
-    has_port = !rest.empty();
-    port = has_port ? rest.substr(1) : rest;
-  } else if (const auto colon = text.find(':'); colon != std::string_view::npos) {
-    if (text.find(':', colon + 1) != std::string_view::npos) {
-      return tl::unexpected(fmt::format("'{}': an IPv6 address needs brackets, [address]:port", text));
-    }
-    host = text.substr(0, colon);
-    port = text.substr(colon + 1);
-    has_port = true;
-  }
-  if (host.empty() || host.find_first_of(" \t=/") != std::string_view::npos) {
-    return tl::unexpected(fmt::format("'{}' is not host:port", text));
-  }
-  HostPort result{std::string(host), 0};
-  if (has_port) {
-    const auto number = parse_number<std::uint32_t>(port);
-    if (!number || *number == 0 || *number > 65535) {
-      return tl::unexpected(fmt::format("'{}' is not a port (1 to 65535)", port));
-    }
-    result.port = static_cast<std::uint16_t>(*number);
-  }
-  return result;
-}
-
 tl::expected<std::uint16_t, std::string> default_port(Rank rank) {
   if (rank > 65535 - kGrpcPortBase) {
     return tl::unexpected(
@@ -117,6 +81,50 @@ tl::expected<std::string, std::string> read_file(const std::string& path) {
 std::string HostPort::text() const {
   return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port)
                                              : fmt::format("[{}]:{}", host, port);
+}
+
+tl::expected<HostPort, std::string> parse_host_port(std::string_view text) {
+  std::string_view host = text;
+  std::string_view port;
+  bool has_port = false;
+  if (text.starts_with('[')) {
+    const auto close = text.find(']');
+    if (close == std::string_view::npos) return tl::unexpected(fmt::format("'{}' lacks a ']'", text));
+    host = text.substr(1, close - 1);
+    const std::string_view rest = text.substr(close + 1);
+    if (!rest.empty() && rest.front() != ':')
+      return tl::unexpected(fmt::format("'{}' is not host:port", text));
+    has_port = !rest.empty();
+    port = has_port ? rest.substr(1) : rest;
+  } else if (const auto colon = text.find(':'); colon != std::string_view::npos) {
+    if (text.find(':', colon + 1) != std::string_view::npos) {
+      return tl::unexpected(fmt::format("'{}': an IPv6 address needs brackets, [address]:port", text));
+    }
+    host = text.substr(0, colon);
+    port = text.substr(colon + 1);
+    has_port = true;
+  }
+  if (host.empty() || host.find_first_of(" \t=/") != std::string_view::npos) {
+    return tl::unexpected(fmt::format("'{}' is not host:port", text));
+  }
+  HostPort result{std::string(host), 0};
+  if (has_port) {
+    const auto number = parse_number<std::uint32_t>(port);
+    if (!number || *number == 0 || *number > 65535) {
+      return tl::unexpected(fmt::format("'{}' is not a port (1 to 65535)", port));
+    }
+    result.port = static_cast<std::uint16_t>(*number);
+  }
+  return result;
+}
+
+std::string ranks_text(const std::vector<Rank>& ranks) {
+  std::string result = ranks.size() == 1 ? "rank " : "ranks ";
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    if (i == kRanksShown) return result + ", ...";
+    result += (i == 0 ? "" : ", ") + std::to_string(ranks[i]);
+  }
+  return result;
 }
 
 tl::expected<StaticPeers, std::string> StaticPeers::parse(std::string_view spec, std::int64_t world_size) {
@@ -206,14 +214,9 @@ std::vector<Rank> StaticPeers::ranks() const {
 
 std::string StaticPeers::summary() const {
   if (pattern_ranks_ > 0) return fmt::format("ranks 0 to {}", pattern_ranks_ - 1);
-  constexpr std::size_t kShown = 16;
-  std::string result = listed_.size() == 1 ? "rank " : "ranks ";
-  std::size_t shown = 0;
-  for (const auto& [rank, address] : listed_) {
-    if (shown == kShown) return result + ", ...";
-    result += (shown++ == 0 ? "" : ", ") + std::to_string(rank);
-  }
-  return result;
+  std::vector<Rank> listed;
+  for (const auto& [rank, address] : listed_) listed.push_back(rank);
+  return ranks_text(listed);
 }
 
 }  // namespace sidecar

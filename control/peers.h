@@ -26,6 +26,13 @@ struct HostPort {
   friend bool operator==(const HostPort&, const HostPort&) = default;
 };
 
+// "host", "host:port", "[v6]:port"; port 0 in the result: none was given.
+tl::expected<HostPort, std::string> parse_host_port(std::string_view text);
+
+// "ranks 0, 1, 7", shortened beyond kRanksShown: for messages.
+inline constexpr std::size_t kRanksShown = 16;
+std::string ranks_text(const std::vector<Rank>& ranks);
+
 class StaticPeers {
  public:
   // `spec` is one of

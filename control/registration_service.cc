@@ -22,7 +22,13 @@ class RegistrationService final : public v1::Registration::Service {
     const Rank leader = client.group.front();
     response->set_leader(leader);
     if (leader != identity_.rank) {
-      response->set_leader_grpc_address(identity_.peers.find(leader)->text());
+      const auto member = identity_.members->find(leader);
+      if (!member) {  // one that may grow: check() lets it pass
+        return {grpc::StatusCode::UNAVAILABLE,
+                fmt::format("group: its leader, rank {}, is not there yet; there are {}", leader,
+                            identity_.members->summary())};
+      }
+      response->set_leader_grpc_address(member->grpc_address);
       return grpc::Status::OK;
     }
     auto ticket =
@@ -51,9 +57,9 @@ class RegistrationService final : public v1::Registration::Service {
   grpc::Status check(const v1::RegisterRequest& request, ClientRegistration* client) const {
     if (request.client_instance() == 0)
       return invalid("client_instance is 0: it must be random per process start");
-    if (!identity_.peers.knows(request.rank())) {
+    if (!identity_.members->knows(request.rank())) {
       return invalid(
-          fmt::format("rank {} does not exist: there are {}", request.rank(), identity_.peers.summary()));
+          fmt::format("rank {} does not exist: there are {}", request.rank(), identity_.members->summary()));
     }
     if (request.node().size() > kNameBytesMax) return invalid("node is longer than 255 bytes");
     if (static_cast<std::size_t>(request.group_size()) > kDestinationsMax) {
@@ -69,7 +75,9 @@ class RegistrationService final : public v1::Registration::Service {
       return invalid(fmt::format("group does not contain rank {}, which registers", request.rank()));
     }
     for (const Rank rank : group) {
-      if (!identity_.peers.knows(rank)) return invalid(fmt::format("group: rank {} does not exist", rank));
+      // Of a group only the leader takes part; the others' sidecars may come later.
+      if (!identity_.members->knows(rank) && !identity_.members->may_grow())
+        return invalid(fmt::format("group: rank {} does not exist", rank));
     }
     const Rank leader = group.front();
     if (!std::binary_search(group.begin(), group.end(), identity_.rank)) {

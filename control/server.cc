@@ -86,6 +86,7 @@ tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(c
 }
 
 ControlServer::~ControlServer() {
+  impl_->context.watchers.close();
   impl_->server->Shutdown(std::chrono::system_clock::now() + kShutdownLimit);
   impl_->server->Wait();
 }

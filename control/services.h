@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "control/backend.h"
+#include "control/member_watchers.h"
 #include "core/mailbox.h"
 
 namespace grpc {
@@ -20,6 +21,7 @@ struct ServiceContext {
   const Identity& identity;
   Mailbox& mailbox;
   Backend& backend;
+  MemberWatchers watchers{*identity.members};
   std::atomic<std::uint16_t> grpc_port{0};  // known a moment after the server has begun to serve
 };
 

@@ -10,9 +10,12 @@
 #include "control/directory.h"
 #include "control/drain.h"
 #include "control/engine_backend.h"
+#include "control/etcd_members.h"
+#include "control/member_news.h"
 #include "control/options.h"
 #include "control/server.h"
 #include "control/startup.h"
+#include "control/static_members.h"
 #include "control/units.h"
 #include "core/arena.h"
 #include "core/cuda_copier.h"
@@ -36,8 +39,9 @@ class Sidecard {
   ~Sidecard();
 
   Started start();
-  // Until SIGTERM or a drain, and then until what is under way is over.
-  void run();
+  // Until SIGTERM or a drain, and then until what is under way is over; or until it is clear that this
+  // sidecar may not join the others. The process's exit code.
+  int run();
 
  private:
   Started check_network();
@@ -46,6 +50,9 @@ class Sidecard {
   Started open_transport();
   void make_engine();
   Started open_server();
+  void join();
+  void on_joined(const Started& joined);
+  void on_member_change(const MemberChange& change);
   void on_signal(int number);
   bool step();
   [[nodiscard]] TimeNs next_deadline() const;
@@ -53,6 +60,7 @@ class Sidecard {
   const Options options_;
   Identity identity_;
   std::string numeric_advertise_;  // links are made without asking a resolver
+  int exit_code_ = 0;
 
   // In the order of their making; each uses only those above it.
   Loop loop_;
@@ -68,7 +76,17 @@ class Sidecard {
   std::unique_ptr<Drain> drain_;
   std::unique_ptr<EngineBackend> backend_;
   std::unique_ptr<ControlServer> server_;
+  std::unique_ptr<MemberNews> news_;
 };
+
+std::shared_ptr<Members> make_members(const Options& options) {
+  if (options.membership == MembershipKind::kStatic) return std::make_shared<StaticMembers>(options.peers);
+  EtcdOptions etcd;
+  etcd.endpoints = options.etcd;
+  etcd.prefix = options.etcd_prefix;
+  etcd.ttl = std::chrono::seconds(options.member_ttl_ns / kSecond);
+  return std::make_shared<EtcdMembers>(std::move(etcd));
+}
 
 Identity identity_of(const Options& options) {
   Identity identity;
@@ -80,7 +98,7 @@ Identity identity_of(const Options& options) {
   identity.eager_max = options.eager_max;
   identity.drain_timeout_ns = options.drain_timeout_ns;
   identity.local_peer_ranks = options.local_peer_ranks;
-  identity.peers = options.peers;
+  identity.members = make_members(options);
   return identity;
 }
 
@@ -251,12 +269,48 @@ Started Sidecard::start() {
                    .on_timer = [](TimeNs) {}});  // a step follows, and does what is due
   loop_.on_signals({SIGTERM, SIGINT, SIGHUP}, [this](int number) { on_signal(number); });
   if (auto server = open_server(); !server) return server;
+  join();
+  return {};
+}
+
+// Whether the others take this sidecar in may take a while; meanwhile the loop runs, and hears signals.
+void Sidecard::join() {
+  news_ = std::make_unique<MemberNews>(*identity_.members, mailbox_,
+                                       [this](const MemberChange& change) { on_member_change(change); });
+  server_->set_serving(false);
+  identity_.members->join({options_.rank, identity_.instance,
+                           HostPort{options_.advertise, server_->port()}.text(), options_.node},
+                          [this](const Started& joined) {
+                            // Nothing else is in the mailbox yet that could fill it.
+                            if (!mailbox_.post([this, joined] { on_joined(joined); }))
+                              LOG_DEBUG("the membership answered while this sidecar was ending");
+                          });
+}
+
+void Sidecard::on_joined(const Started& joined) {
+  if (!joined) {
+    std::fprintf(stderr, "sidecard: %s\n", joined.error().c_str());
+    exit_code_ = 1;
+    loop_.stop();
+    return;
+  }
+  if (!drain_->begun()) server_->set_serving(true);
   std::printf("ready rank=%d grpc=%s data=%s instance=%016lx node=%s local=%s arena=%s\n", options_.rank,
               HostPort{options_.advertise, server_->port()}.text().c_str(), identity_.net_address.c_str(),
               identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(),
               arena_->path().c_str());
   std::fflush(stdout);
-  return {};
+}
+
+void Sidecard::on_member_change(const MemberChange& change) {
+  const MemberRecord& member = change.member;
+  if (member.rank == options_.rank) return;
+  switch (change.kind) {
+    case MemberChange::Kind::kJoined: return engine_->member_joined(member.rank, member.instance);
+    case MemberChange::Kind::kReplaced:
+      return engine_->member_replaced(member.rank, change.before, member.instance);
+    case MemberChange::Kind::kGone: return engine_->member_gone(member.rank, member.instance);
+  }
 }
 
 void Sidecard::on_signal(int number) {
@@ -276,13 +330,16 @@ bool Sidecard::step() {
 
 TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), drain_->next_deadline()); }
 
-void Sidecard::run() {
+int Sidecard::run() {
   loop_.run();
   // The loop hears no signals any more. What is left to do is bounded; should it not be, it ends all the
   // same.
   exit_on_signals(arena_->path(), 128 + SIGTERM);
   limit_teardown(kTeardownSeconds);
+  mailbox_.close();
+  identity_.members->leave();
   LOG_INFO("ended");
+  return exit_code_;
 }
 
 int run_sidecard(const Options& options) {
@@ -293,8 +350,7 @@ int run_sidecard(const Options& options) {
     std::fprintf(stderr, "sidecard: %s\n", started.error().c_str());
     return 1;
   }
-  sidecard.run();
-  return 0;
+  return sidecard.run();
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "control/backend.h"
+#include "control/static_members.h"
 #include "control/tickets.h"
 #include "core/mailbox.h"
 
@@ -117,7 +118,7 @@ inline Identity test_identity(Rank rank, InstanceId instance, StaticPeers peers)
   identity.send_quota_bytes = 500;
   identity.receive_quota_bytes = 600;
   identity.gpus = {{std::byte{0xC0}}, {std::byte{0xC1}, std::byte{7}}};
-  identity.peers = std::move(peers);
+  identity.members = std::make_shared<StaticMembers>(std::move(peers));
   return identity;
 }
 
