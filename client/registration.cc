@@ -1,6 +1,5 @@
 #include "client/registration.h"
 
-#include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,28 +7,11 @@
 #include <cstring>
 #include <memory>
 
+#include "client/registration_grpc.h"
 #include "control/sidecar.grpc.pb.h"
 
 namespace sidecar::client_internal {
 namespace {
-
-// A sidecar that is only just starting is asked again soon. One that is slow gets its time: gRPC gives up an
-// attempt to connect after what it calls the minimum back-off. Proxies are for the world outside.
-std::shared_ptr<grpc::Channel> channel_to(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
-void set_deadline(grpc::ClientContext& context, std::chrono::nanoseconds deadline) {
-  // Far enough to mean "for ever", near enough not to overflow a clock.
-  constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24 * 365);
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::duration_cast<std::chrono::microseconds>(std::min(deadline, kLongest)));
-}
 
 Errc code_of(grpc::StatusCode code) {
   switch (code) {
@@ -42,17 +24,6 @@ Errc code_of(grpc::StatusCode code) {
     case grpc::StatusCode::UNKNOWN: return Errc::kInternal;
     default: return Errc::kUnavailable;
   }
-}
-
-Failure failure_of(const grpc::Status& status, const std::string& address, Rank rank) {
-  const bool silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-  const bool refused = status.error_code() == grpc::StatusCode::UNAVAILABLE;
-  if (silent || refused) {
-    return {Errc::kUnavailable, rank,
-            "no sidecar answers at " + address + "; is it running, and is this its gRPC port? (" +
-                status.error_message() + ")"};
-  }
-  return {code_of(status.error_code()), rank, status.error_message()};
 }
 
 ArenaInfo arena_of(const v1::Arena& arena) {
@@ -72,6 +43,35 @@ std::vector<std::pair<std::string, std::uint64_t>> sorted(const Map& map) {
 }
 
 }  // namespace
+
+// A sidecar that is only just starting is asked again soon. One that is slow gets its time: gRPC gives up an
+// attempt to connect after what it calls the minimum back-off. Proxies are for the world outside.
+std::shared_ptr<grpc::Channel> channel_to(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+void set_deadline(grpc::ClientContext& context, std::chrono::nanoseconds deadline) {
+  // Far enough to mean "for ever", near enough not to overflow a clock.
+  constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(24 * 365);
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::duration_cast<std::chrono::microseconds>(std::min(deadline, kLongest)));
+}
+
+Failure failure_of(const grpc::Status& status, const std::string& address, Rank rank) {
+  const bool silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  const bool refused = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+  if (silent || refused) {
+    return {Errc::kUnavailable, rank,
+            "no sidecar answers at " + address + "; is it running, and is this its gRPC port? (" +
+                status.error_message() + ")"};
+  }
+  return {code_of(status.error_code()), rank, status.error_message()};
+}
 
 Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline) {
   v1::RegisterRequest request;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,6 +99,17 @@ struct PeerLine {
   std::uint64_t bytes_mapped = 0;
 };
 
+struct MemberLine {
+  Rank rank = kNoRank;
+  std::uint64_t instance = 0;  // 0: not known
+  std::string node;            // empty: not known
+  std::string address;
+  bool self = false;  // the sidecar that was asked
+};
+
+// `change`: "present" when the watch began, "joined", "replaced", "gone".
+using OnMember = std::function<void(const std::string& change, const MemberLine& member)>;
+
 struct DrainResult {
   bool finished = false;
   std::uint64_t outgoing_left = 0;
@@ -109,5 +121,8 @@ Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanosec
 Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline);
 Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chrono::nanoseconds deadline);
 Expected<std::vector<PeerLine>> ask_peers(const std::string& address, std::chrono::nanoseconds deadline);
+Expected<std::vector<MemberLine>> ask_members(const std::string& address, std::chrono::nanoseconds deadline);
+// Tells who is there and then every change, until the sidecar or the connection ends: how it did.
+Failure watch_members(const std::string& address, const OnMember& on_member);
 
 }  // namespace sidecar::client_internal

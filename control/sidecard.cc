@@ -10,12 +10,11 @@
 #include "control/directory.h"
 #include "control/drain.h"
 #include "control/engine_backend.h"
-#include "control/etcd_members.h"
 #include "control/member_news.h"
+#include "control/membership.h"
 #include "control/options.h"
 #include "control/server.h"
 #include "control/startup.h"
-#include "control/static_members.h"
 #include "control/units.h"
 #include "core/arena.h"
 #include "core/cuda_copier.h"
@@ -52,7 +51,6 @@ class Sidecard {
   Started open_server();
   void join();
   void on_joined(const Started& joined);
-  void on_member_change(const MemberChange& change);
   void on_signal(int number);
   bool step();
   [[nodiscard]] TimeNs next_deadline() const;
@@ -78,15 +76,6 @@ class Sidecard {
   std::unique_ptr<ControlServer> server_;
   std::unique_ptr<MemberNews> news_;
 };
-
-std::shared_ptr<Members> make_members(const Options& options) {
-  if (options.membership == MembershipKind::kStatic) return std::make_shared<StaticMembers>(options.peers);
-  EtcdOptions etcd;
-  etcd.endpoints = options.etcd;
-  etcd.prefix = options.etcd_prefix;
-  etcd.ttl = std::chrono::seconds(options.member_ttl_ns / kSecond);
-  return std::make_shared<EtcdMembers>(std::move(etcd));
-}
 
 Identity identity_of(const Options& options) {
   Identity identity;
@@ -275,8 +264,9 @@ Started Sidecard::start() {
 
 // Whether the others take this sidecar in may take a while; meanwhile the loop runs, and hears signals.
 void Sidecard::join() {
-  news_ = std::make_unique<MemberNews>(*identity_.members, mailbox_,
-                                       [this](const MemberChange& change) { on_member_change(change); });
+  news_ = std::make_unique<MemberNews>(*identity_.members, mailbox_, [this](const MemberChange& change) {
+    tell_engine(*engine_, options_.rank, change);
+  });
   server_->set_serving(false);
   identity_.members->join({options_.rank, identity_.instance,
                            HostPort{options_.advertise, server_->port()}.text(), options_.node},
@@ -300,17 +290,6 @@ void Sidecard::on_joined(const Started& joined) {
               identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(),
               arena_->path().c_str());
   std::fflush(stdout);
-}
-
-void Sidecard::on_member_change(const MemberChange& change) {
-  const MemberRecord& member = change.member;
-  if (member.rank == options_.rank) return;
-  switch (change.kind) {
-    case MemberChange::Kind::kJoined: return engine_->member_joined(member.rank, member.instance);
-    case MemberChange::Kind::kReplaced:
-      return engine_->member_replaced(member.rank, change.before, member.instance);
-    case MemberChange::Kind::kGone: return engine_->member_gone(member.rank, member.instance);
-  }
 }
 
 void Sidecard::on_signal(int number) {

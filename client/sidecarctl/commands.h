@@ -48,6 +48,8 @@ int run_drain(const Settings& settings);
 int run_status(const Settings& settings);
 int run_peers(const Settings& settings);
 int run_chunks(const Settings& settings);
+// `watches`: until the sidecar ends, which is a failure.
+int run_members(const Settings& settings, bool watches);
 
 // --- shared (main.cc)
 // --------------------------------------------------------------------------------------------------

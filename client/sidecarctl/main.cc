@@ -59,6 +59,10 @@ int run(int argc, char** argv) {
   CLI::App* const chunks_app = app.add_subcommand("chunks", "the chunks it holds, or is asked for");
   CLI::App* const drain_app = app.add_subcommand(
       "drain", "end the sidecar once what it sends is delivered and what it holds is marked done");
+  CLI::App* const members_app =
+      app.add_subcommand("members", "the sidecars of its cluster, as far as it knows");
+  bool watches = false;
+  members_app->add_flag("--watch", watches, "go on, and tell every change");
   for (CLI::App* const each : app.get_subcommands({})) add_common(each, &settings);
 
   try {
@@ -72,6 +76,7 @@ int run(int argc, char** argv) {
   if (*drain_app) return run_drain(settings);
   if (*status_app) return run_status(settings);
   if (*peers_app) return run_peers(settings);
+  if (*members_app) return run_members(settings, watches);
   return *chunks_app ? run_chunks(settings) : kUsage;
 }
 

@@ -1,10 +1,10 @@
 // status, peers, chunks.
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "client/registration.h"
 #include "client/sidecarctl/commands.h"
+#include "client/sidecarctl/table.h"
 
 namespace sidecar::ctl {
 namespace {
@@ -18,29 +18,6 @@ using Json = nlohmann::ordered_json;
 constexpr std::chrono::seconds kAnswerDeadline{5};
 
 void print(const Json& json) { std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str()); }
-
-std::string instance_text(std::uint64_t instance) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(instance));
-  return text;
-}
-
-// Columns as wide as their widest cell; numbers to the right.
-void print_table(const std::vector<std::vector<std::string>>& rows, const std::string& alignment) {
-  std::vector<std::size_t> widths(alignment.size(), 0);
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string pad(widths[i] - row[i].size(), ' ');
-      line += (i == 0 ? "" : "  ") + (alignment[i] == 'r' ? pad + row[i] : row[i] + pad);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    std::puts(line.c_str());
-  }
-}
 
 Json json_of(const SidecarStatus& status) {
   Json memory = Json::object();

@@ -172,6 +172,17 @@ TEST_F(Programs, PeersTellsThePathOfEach) {
   EXPECT_EQ(ctl({"--rank", "2", "done", "p"}, 2).code, 0);  // settings may come before the command
 }
 
+TEST_F(Programs, MembersTellsWhoIsThere) {
+  const auto rows = nlohmann::json::parse(ctl({"members", "--json"}, 1).text);
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[1]["rank"], 1);
+  EXPECT_EQ(rows[1]["self"], true);
+  EXPECT_EQ(rows[1]["node"], "a");
+  EXPECT_EQ(rows[2]["address"], cluster_.address(2));
+  EXPECT_TRUE(rows[2]["instance"].is_null()) << "a static membership knows addresses only";
+  EXPECT_NE(ctl({"members"}, 0).text.find(cluster_.address(2)), std::string::npos);
+}
+
 TEST_F(Programs, FailuresSayWhatAndForWhomAndExitWith1) {
   const std::string path = file("in");
   write(path, "x");

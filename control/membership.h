@@ -1,0 +1,17 @@
+// Which membership the settings ask for, and what the engine has to hear of it. For sidecard.
+#pragma once
+
+#include <memory>
+
+#include "control/members.h"
+#include "control/options.h"
+#include "core/engine.h"
+
+namespace sidecar {
+
+std::shared_ptr<Members> make_members(const Options& options);
+
+// On the loop's thread. `own`: our rank, of which it need not hear.
+void tell_engine(Engine& engine, Rank own, const MemberChange& change);
+
+}  // namespace sidecar
