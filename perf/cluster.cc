@@ -57,12 +57,22 @@ Cluster::~Cluster() {
   if (set != nullptr && set == folder()) unsetenv(kUcxFolder);
 }
 
-std::string Cluster::peers() const {
-  std::string text;
-  for (std::size_t rank = 0; rank < members_.size(); ++rank) {
-    text += (rank == 0 ? "" : ",") + std::to_string(rank) + "=" + address(static_cast<Rank>(rank));
+// How that sidecar learns of the others.
+std::vector<std::string> Cluster::membership(Rank rank) const {
+  if (!options_.etcd.empty()) {
+    const std::string port = std::to_string(members_.at(static_cast<std::size_t>(rank)).port.number());
+    return {"--membership", "etcd", "--etcd", options_.etcd, "--grpc-port", port};
   }
-  return text;
+  std::string text;
+  for (Rank each = 0; each < size(); ++each)
+    text += (each == 0 ? "" : ",") + std::to_string(each) + "=" + address(each);
+  return {"--peers", text};
+}
+
+Rank Cluster::add(const std::string& node) {
+  options_.nodes.push_back(node);
+  members_.emplace_back();
+  return size() - 1;
 }
 
 Place Cluster::place(Rank rank) const {
@@ -91,8 +101,6 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   std::to_string(rank),
                   "--node",
                   options_.nodes[static_cast<std::size_t>(rank)],
-                  "--peers",
-                  peers(),
                   "--listen",
                   at.address,
                   "--data-port",
@@ -101,6 +109,8 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   options_.arena,
                   "--shm-dir",
                   arenas()};
+  const std::vector<std::string> membership_flags = membership(rank);
+  process.argv.insert(process.argv.end(), membership_flags.begin(), membership_flags.end());
   process.argv.insert(process.argv.end(), options_.flags.begin(), options_.flags.end());
   process.argv.insert(process.argv.end(), more_flags.begin(), more_flags.end());
   process.argv.insert(process.argv.begin(), at.enter.begin(), at.enter.end());

@@ -27,6 +27,7 @@ struct ClusterOptions {
   std::vector<std::string> flags{};        // for every sidecard
   std::vector<std::string> environment{};  // for every sidecard, NAME=VALUE
   std::string above = "/dev/shm";          // where its folder is made
+  std::string etcd{};  // its servers, host:port,...: they find each other through it; empty: they are told
 };
 
 // What a sidecar holds or counts under that name. Ends the program with a message when there is no such name.
@@ -43,6 +44,8 @@ class Cluster {
 
   // Starts all and waits until they are ready. Empty: all well; otherwise what is wrong, with the log.
   std::string start();
+  // One more rank, on that node, which is not running yet. Only with an etcd: the others were not told of it.
+  Rank add(const std::string& node);
   // Starts one that is not running, with the same ports and further flags.
   std::string start(Rank rank, const std::vector<std::string>& more_flags = {});
   // SIGKILL; stop() then expects nothing of it and excuses its arena.
@@ -83,7 +86,7 @@ class Cluster {
   void launch(Rank rank, const std::vector<std::string>& more_flags);
   std::string await_ready(Rank rank);
   [[nodiscard]] std::string arenas() const { return folder() + "/arenas"; }
-  [[nodiscard]] std::string peers() const;
+  [[nodiscard]] std::vector<std::string> membership(Rank rank) const;
 
   ClusterOptions options_;
   Folder folder_;  // goes after the processes
