@@ -27,8 +27,7 @@ void Engine::member_replaced(Rank rank, InstanceId before, InstanceId instance) 
 void Engine::member_gone(Rank rank, InstanceId instance) {
   Peer* const peer = peers_.find(rank);
   if (peer == nullptr || (peer->instance != 0 && peer->instance != instance)) return;
-  peer->departed = instance;
-  check_departed(*peer);
+  peer->departed = instance;  // the next tick looks at it: it knows whether it was us who stood still
 }
 
 // Its record is gone. Whoever is heard of is not lost by that alone.

@@ -49,7 +49,7 @@ TEST_F(Membership, ASendToAMemberThatNeverAnsweredEndsWhenItsRecordGoes) {
   world_.run_for(kSecond);
   EXPECT_FALSE(producer_->over(request));
   tell_gone(0, 1, sidecar(1).instance());
-  EXPECT_THAT(wait(*producer_, request, 100 * kMillisecond), IsError(Errc::kPeerLost));
+  EXPECT_THAT(wait(*producer_, request, 2 * kSecond), IsError(Errc::kPeerLost));
 }
 
 TEST_F(Membership, AMemberThatIsHeardOfIsNotLostWhenItsRecordGoes) {
@@ -75,6 +75,26 @@ TEST_F(Membership, AMemberWhoseRecordIsGoneIsLostOnceItFallsSilent) {
   const Outcome& outcome = wait(*consumer_, waiting);
   EXPECT_THAT(outcome, IsError(Errc::kPeerLost));
   EXPECT_LT(outcome.at - stopped, 10 * kSecond) << "after the ping time-out, not the peer time-out";
+}
+
+TEST_F(Membership, WhoWasStoppedItselfDoesNotTakeTheOthersForSilent) {
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
+  const RequestId waiting = consumer_->recv("x", 1);
+  settle();
+  // All on the machine stood still, and their leases ended.
+  world_.stop(sidecar(0));
+  world_.stop(sidecar(1));
+  world_.run_for(20 * kSecond);
+  world_.go_on(sidecar(1));
+  tell_gone(1, 0, sidecar(0).instance());
+  world_.run_for(kSecond);
+  EXPECT_FALSE(consumer_->over(waiting));
+  world_.go_on(sidecar(0));
+  world_.run_for(10 * kSecond);
+  EXPECT_FALSE(consumer_->over(waiting));
+  tell_joined(1, 0);
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 1, 2)), IsOk());
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
 }
 
 TEST_F(Membership, ARecordThatWasWrittenAgainIsAsIfItHadNeverGone) {
