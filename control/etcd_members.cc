@@ -40,7 +40,7 @@ class EtcdMembers::Impl {
   ~Impl() { stop(); }
 
   void join(const MemberRecord& own, OnJoined on_joined) {
-    CHECK(!thread_.joinable());
+    CHECK(!thread_.joinable() && own.rank == options_.rank);
     own_ = own;
     on_joined_ = std::move(on_joined);
     claim_.emplace(folder_ + std::to_string(own.rank), own, options_.ttl);
@@ -67,6 +67,7 @@ class EtcdMembers::Impl {
              fmt::join(options_.endpoints, ","), why, options_.ttl.count());
   }
 
+  [[nodiscard]] Rank rank() const { return options_.rank; }
   MemberTable table;
 
  private:
@@ -270,7 +271,8 @@ class EtcdMembers::Impl {
 EtcdMembers::EtcdMembers(EtcdOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 EtcdMembers::~EtcdMembers() = default;
 
-bool EtcdMembers::knows(Rank rank) const { return impl_->table.knows(rank); }
+// Ours also before we have joined: clients may be quicker.
+bool EtcdMembers::knows(Rank rank) const { return rank == impl_->rank() || impl_->table.knows(rank); }
 std::optional<MemberRecord> EtcdMembers::find(Rank rank) const { return impl_->table.find(rank); }
 std::vector<MemberRecord> EtcdMembers::list() const { return impl_->table.list(); }
 std::string EtcdMembers::summary() const { return impl_->table.summary(); }

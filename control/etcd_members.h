@@ -20,6 +20,7 @@
 namespace sidecar {
 
 struct EtcdOptions {
+  Rank rank = kNoRank;                 // ours
   std::vector<std::string> endpoints;  // host:port, at least one
   std::string prefix = "/sidecar/";
   std::chrono::seconds ttl{10};  // of our lease: a process that died is gone for the others after so long

@@ -8,6 +8,7 @@ namespace sidecar {
 std::shared_ptr<Members> make_members(const Options& options) {
   if (options.membership == MembershipKind::kStatic) return std::make_shared<StaticMembers>(options.peers);
   EtcdOptions etcd;
+  etcd.rank = options.rank;
   etcd.endpoints = options.etcd;
   etcd.prefix = options.etcd_prefix;
   etcd.ttl = std::chrono::seconds(options.member_ttl_ns / kSecond);

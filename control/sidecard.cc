@@ -316,6 +316,7 @@ int Sidecard::run() {
   exit_on_signals(arena_->path(), 128 + SIGTERM);
   limit_teardown(kTeardownSeconds);
   mailbox_.close();
+  news_.reset();  // or the membership's thread would wait for the mailbox, and we for the thread
   identity_.members->leave();
   LOG_INFO("ended");
   return exit_code_;

@@ -131,7 +131,7 @@ TEST_F(EtcdFaults, OfSeveralServersOneThatIsThereIsFound) {
   ASSERT_EQ(getsockname(silent.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
   for (int i = 0; i < 4; ++i) {  // whichever each asks first
     const auto members =
-        make({"127.0.0.1:1", fmt::format("127.0.0.1:{}", ntohs(address.sin_port)), etcd_.endpoint()});
+        make(30 + i, {"127.0.0.1:1", fmt::format("127.0.0.1:{}", ntohs(address.sin_port)), etcd_.endpoint()});
     auto joined = start_joining(*members, 30 + i, 3);
     const Joined result = wait(joined, seconds(5));
     EXPECT_TRUE(result) << result.error();
@@ -143,7 +143,7 @@ TEST_F(EtcdFaults, OfSeveralServersOneThatIsThereIsFound) {
 
 TEST_F(EtcdFaults, ItMayComeLaterThanItsMembers) {
   etcd_.stop();
-  const auto three = make();
+  const auto three = make(3);
   auto joined = start_joining(*three, 3, 33);
   EXPECT_EQ(joined.wait_for(seconds(1)), std::future_status::timeout);
   EXPECT_TRUE(three->knows(3)) << "itself it always knows";

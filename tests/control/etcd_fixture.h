@@ -26,8 +26,9 @@ class EtcdMembersTest : public testing::Test {
   }
   static std::string key(Rank rank) { return fmt::format("/test/members/{}", rank); }
 
-  std::unique_ptr<EtcdMembers> make(std::vector<std::string> endpoints = {}) {
+  std::unique_ptr<EtcdMembers> make(Rank rank, std::vector<std::string> endpoints = {}) {
     EtcdOptions options;
+    options.rank = rank;
     options.endpoints = endpoints.empty() ? std::vector<std::string>{etcd_.endpoint()} : std::move(endpoints);
     options.prefix = "/test/";
     options.ttl = std::chrono::seconds(2);
@@ -48,7 +49,7 @@ class EtcdMembersTest : public testing::Test {
   }
   // One that has joined.
   std::unique_ptr<EtcdMembers> join(Rank rank, InstanceId instance) {
-    auto members = make();
+    auto members = make(rank);
     auto joined = start_joining(*members, rank, instance);
     const Joined result = wait(joined);
     EXPECT_TRUE(result) << result.error();

@@ -38,7 +38,7 @@ TEST_F(EtcdMembersTest, WhoLeavesIsGoneAtOnceAndWhoDiesWhenItsLeaseEnds) {
 
 TEST_F(EtcdMembersTest, ASecondProcessWithTheSameRankIsRefusedAndToldWhoHasIt) {
   const auto first = join(1, 11);
-  const auto second = make();
+  const auto second = make(1);
   auto joined = start_joining(*second, 1, 12);
   const Joined result = wait(joined);
   ASSERT_FALSE(result);
@@ -49,7 +49,7 @@ TEST_F(EtcdMembersTest, ASecondProcessWithTheSameRankIsRefusedAndToldWhoHasIt) {
 
 TEST_F(EtcdMembersTest, ARecordWithoutALeaseNeverEndsAndRefusesAtOnce) {
   put(1, 99);
-  const auto members = make();
+  const auto members = make(1);
   auto joined = start_joining(*members, 1, 11);
   const Joined result = wait(joined, seconds(2));
   ASSERT_FALSE(result);
@@ -124,6 +124,12 @@ TEST_F(EtcdMembersTest, WhatIsNoRecordIsNotHeeded) {
   EXPECT_EQ(one->summary(), "ranks 1, 2, 10");
 }
 
+TEST_F(EtcdMembersTest, AChangeRightAfterTheListIsNotMissed) {
+  etcd_.put_after_list(key(2), encode_member(record(2, 22)));
+  const auto one = join(1, 11);
+  EXPECT_TRUE(eventually([&] { return one->knows(2); }, seconds(1)));
+}
+
 TEST_F(EtcdMembersTest, ThousandsAreListedInPages) {
   for (Rank rank = 2; rank < 2502; ++rank) put(rank, 7);
   const auto one = join(1, 11);
@@ -132,7 +138,8 @@ TEST_F(EtcdMembersTest, ThousandsAreListedInPages) {
 }
 
 TEST_F(EtcdMembersTest, OneThatNeverJoinsTellsNothingAndEnds) {
-  const auto members = make();
+  const auto members = make(2);
+  EXPECT_TRUE(members->knows(2));
   EXPECT_FALSE(members->knows(1));
   EXPECT_TRUE(members->list().empty());
   members->leave();

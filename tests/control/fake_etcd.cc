@@ -1,6 +1,7 @@
 #include "tests/control/fake_etcd.h"
 
 #include <thread>
+#include <utility>
 
 #include "core/check.h"
 
@@ -20,6 +21,7 @@ class FakeEtcd::Kv final : public pb::KV::Service {
     const std::lock_guard lock(etcd_.mutex_);
     ++etcd_.lists_;
     etcd_.answer_range(*request, response);
+    for (const auto& [key, value] : std::exchange(etcd_.after_list_, {})) etcd_.put_locked(key, value, 0);
     return grpc::Status::OK;
   }
 
@@ -212,6 +214,11 @@ void FakeEtcd::stop() {
 void FakeEtcd::put(const std::string& key, const std::string& value, std::int64_t lease) {
   const std::lock_guard lock(mutex_);
   put_locked(key, value, lease);
+}
+
+void FakeEtcd::put_after_list(const std::string& key, const std::string& value) {
+  const std::lock_guard lock(mutex_);
+  after_list_[key] = value;
 }
 
 void FakeEtcd::erase(const std::string& key) {

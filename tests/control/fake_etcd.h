@@ -37,6 +37,9 @@ class FakeEtcd {
   std::int64_t lease_of(const std::string& key);
   void revoke(std::int64_t lease);
 
+  // Somebody writes it just after the next list was made.
+  void put_after_list(const std::string& key, const std::string& value);
+
   // --- faults
   // The next so many transactions fail.
   void refuse_transactions(int count);
@@ -81,6 +84,7 @@ class FakeEtcd {
   std::map<std::string, etcdserverpb::KeyValue> keys_;
   std::map<std::int64_t, LeaseFacts> leases_;
   std::vector<Change> history_;
+  std::map<std::string, std::string> after_list_;
   int refuse_ = 0;
   std::chrono::milliseconds delay_{0};
   bool mute_ = false;

@@ -117,6 +117,19 @@ TEST_F(EtcdWorld, OneThatEndsTakesItsRecordWithIt) {
   EXPECT_TRUE(send_one(0, 1));
 }
 
+// Each hears of the others' end while it ends itself.
+TEST_F(EtcdWorld, ThoseThatEndTogetherDoNotWaitForEachOther) {
+  NEEDS_ETCD();
+  for (int round = 0; round < 4; ++round) {
+    make(1, {"a", "b", "c", "d"});
+    ASSERT_TRUE(eventually([&] { return members(0).size() == 4 && members(3).size() == 4; }));
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(cluster_->stop(), "");
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(5));
+    cluster_.reset();
+  }
+}
+
 TEST_F(EtcdWorld, AStoppedSidecarLosesItsLeaseAndIsBackWhenItGoesOn) {
   NEEDS_ETCD();
   make(1, {"a", "b"});
