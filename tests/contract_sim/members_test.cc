@@ -64,6 +64,22 @@ TEST_F(Membership, AMemberThatIsHeardOfIsNotLostWhenItsRecordGoes) {
   EXPECT_EQ(sidecar(0).stats().counters.peers_lost + sidecar(1).stats().counters.peers_lost, 0u);
 }
 
+TEST_F(Membership, ALinkThatBreaksAfterTheRecordWentIsNoLossEither) {
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
+  const RequestId waiting = consumer_->recv("x", 1);
+  tell_gone(1, 0, sidecar(0).instance());
+  world_.cut_off(sidecar(0), sidecar(1));
+  world_.cut_off(sidecar(1), sidecar(0));
+  world_.network().reset(sidecar(0), sidecar(1));
+  world_.run_for(3 * kSecond);
+  EXPECT_FALSE(consumer_->over(waiting)) << "it was heard of a moment ago";
+  tell_joined(1, 0);  // without a record it would not be let in anew
+  world_.heal();
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 1, 2)), IsOk());
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
+  EXPECT_EQ(sidecar(1).stats().counters.peers_lost, 0u);
+}
+
 TEST_F(Membership, AMemberWhoseRecordIsGoneIsLostOnceItFallsSilent) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
   const RequestId waiting = consumer_->recv("x", 1);

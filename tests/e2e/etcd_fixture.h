@@ -64,13 +64,14 @@ class Traffic {
 
 class EtcdWorld : public testing::Test {
  protected:
-  // Leases of 3 s: what ends with one is seen soon.
+  // Leases of 3 s: what ends with one is seen soon, and long before a silent peer is lost.
   void make(std::size_t servers, std::vector<std::string> nodes) {
     etcd_.emplace(servers);
-    cluster_ = std::make_unique<Cluster>(ClusterOptions{.nodes = std::move(nodes),
-                                                        .arena = "32M",
-                                                        .flags = {"--member-ttl", "3s"},
-                                                        .etcd = etcd_->endpoints()});
+    cluster_ =
+        std::make_unique<Cluster>(ClusterOptions{.nodes = std::move(nodes),
+                                                 .arena = "32M",
+                                                 .flags = {"--member-ttl", "3s", "--peer-timeout", "100s"},
+                                                 .etcd = etcd_->endpoints()});
   }
   void TearDown() override { cluster_.reset(); }
 

@@ -143,7 +143,7 @@ TEST_F(EtcdWorld, AStoppedSidecarLosesItsLeaseAndIsBackWhenItGoesOn) {
   const auto sent = producer.send(tensor_of(bytes), "late", {{1}});
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.code(), Errc::kPeerLost) << to_string(sent.error());
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(20)) << "before the peer time-out, 30 s";
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(80)) << "before the peer time-out, 100 s";
   cluster_->process(1).signal(SIGCONT);
   EXPECT_TRUE(eventually([&] { return instance(0, 1) == before; }));
   const auto again = send_one(0, 1);
