@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "core/arena_file.h"
 
@@ -21,6 +23,29 @@ tl::unexpected<Error> open_error(int error) {
     case ELOOP: return fail(Errc::kProtocol, "the arena path is a symbolic link");
     default: return fail(Errc::kIo, "the arena file cannot be opened (errno)", kNoRank, native);
   }
+}
+
+bool in_group(gid_t group) {
+  if (group == ::getegid()) return true;
+  const int count = ::getgroups(0, nullptr);
+  if (count <= 0) return false;
+  std::vector<gid_t> groups(static_cast<std::size_t>(count));
+  const int got = ::getgroups(count, groups.data());
+  return got > 0 && std::find(groups.begin(), groups.begin() + got, group) != groups.begin() + got;
+}
+
+// Whoever owns the file may cut it short under a reader, who then dies of SIGBUS, and what others may write
+// anybody may forge. So the owner is one who has power over us anyway, or has been let in by way of a group.
+Status check_owner(const struct stat& info) {
+  if ((info.st_mode & S_IWOTH) != 0) {
+    return fail(Errc::kUnauthorized, "anybody may write to the arena file (its mode)", kNoRank,
+                info.st_mode & 07777);
+  }
+  if (info.st_uid == 0 || info.st_uid == ::geteuid()) return {};
+  constexpr mode_t kGroup = S_IRGRP | S_IWGRP;
+  if ((info.st_mode & kGroup) == kGroup && in_group(info.st_gid)) return {};
+  return fail(Errc::kUnauthorized, "the arena file is another user's (user id, ours)", kNoRank, info.st_uid,
+              ::geteuid());
 }
 
 Status check_header(const ArenaHeader& header, InstanceId instance, std::uint64_t nonce,
@@ -53,6 +78,7 @@ Result<ArenaMap> ArenaMap::open(const std::string& path, InstanceId instance, st
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return open_error(errno);
   if (!S_ISREG(info.st_mode)) return fail(Errc::kProtocol, "the arena path is not a regular file");
+  if (const Status ours = check_owner(info); !ours) return tl::unexpected(ours.error());
 
   ArenaHeader header;
   if (::pread(fd.get(), &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) {

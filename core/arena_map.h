@@ -13,10 +13,11 @@ namespace sidecar {
 
 class ArenaMap {
  public:
-  // Opens the file and believes nothing: a regular file, not a link, at least as long as its header says, of
+  // Opens the file and believes nothing: a regular file, not a link, that not everybody may write to, of this
+  // user or root or of one who shares it with a group of ours (0660), at least as long as its header says, of
   // that instance and with that nonce. kNotFound: not there (another machine, or another /dev/shm).
-  // kUnauthorized: may not be opened. kProtocol: it is not what it should be. `writable` for own slots of an
-  // allocate() only.
+  // kUnauthorized: may not be opened, or is in hands that we do not trust. kProtocol: it is not what it
+  // should be. `writable` for own slots of an allocate() only.
   static Result<ArenaMap> open(const std::string& path, InstanceId instance, std::uint64_t nonce,
                                bool writable = false);
 

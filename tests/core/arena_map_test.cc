@@ -1,5 +1,6 @@
 #include "core/arena_map.h"
 
+#include <grp.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -44,6 +45,57 @@ TEST_F(ArenaMapTest, TellsAnotherUserThatItMayNot) {
   int status = 0;
   ASSERT_EQ(::waitpid(pid, &status, 0), pid);
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+// As another user, of that group besides nobody's own: how opening ends, or 255 if it cannot be tried.
+int code_as_nobody(const Arena& arena, gid_t group) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::setgroups(1, &group) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(255);
+    const auto map = ArenaMap::open(arena.path(), kInstance, arena.nonce());
+    ::_exit(map ? 0 : static_cast<int>(map.error().code));
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+TEST_F(ArenaMapTest, IsOpenedOnlyIfItsOwnerIsRootOrUsOrSharesItWithAGroupOfOurs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to become somebody else";
+  constexpr uid_t kOther = 4321;
+  constexpr gid_t kShared = 5432;
+  constexpr int kRefused = static_cast<int>(Errc::kUnauthorized);
+  const auto arena = Arena::create(options());
+  ASSERT_TRUE(arena);
+  ASSERT_EQ(::chmod(directory_.c_str(), 0755), 0);
+  const auto code = [&](uid_t user, mode_t mode, gid_t ours) {
+    EXPECT_EQ(::chown((*arena)->path().c_str(), user, kShared), 0);
+    EXPECT_EQ(::chmod((*arena)->path().c_str(), mode), 0);
+    return code_as_nobody(**arena, ours);
+  };
+  EXPECT_EQ(code(65534, 0600, 1), 0);
+  EXPECT_EQ(code(0, 0660, kShared), 0);
+  EXPECT_EQ(code(0, 0644, 1), 0);
+  EXPECT_EQ(code(kOther, 0660, kShared), 0);
+  EXPECT_EQ(code(kOther, 0660, 1), kRefused);        // may not be opened
+  EXPECT_EQ(code(kOther, 0664, 1), kRefused);        // may be opened, but we are not of its group
+  EXPECT_EQ(code(kOther, 0644, kShared), kRefused);  // of its group, but nothing is shared with it
+  // Root may open everything, and trusts it no more for that.
+  const auto map = ArenaMap::open((*arena)->path(), kInstance, (*arena)->nonce());
+  ASSERT_FALSE(map);
+  EXPECT_EQ(map.error().code, Errc::kUnauthorized);
+}
+
+TEST_F(ArenaMapTest, RefusesAFileThatAnybodyMayWriteTo) {
+  const auto arena = Arena::create(options());
+  ASSERT_TRUE(arena);
+  ASSERT_EQ(::chmod((*arena)->path().c_str(), 0602), 0);
+  const auto map = ArenaMap::open((*arena)->path(), kInstance, (*arena)->nonce());
+  ASSERT_FALSE(map);
+  EXPECT_EQ(map.error().code, Errc::kUnauthorized);
+  ASSERT_EQ(::chmod((*arena)->path().c_str(), 0600), 0);
+  EXPECT_TRUE(ArenaMap::open((*arena)->path(), kInstance, (*arena)->nonce()));
 }
 
 TEST_F(ArenaMapTest, RefusesAWrongNonceOrInstance) {
