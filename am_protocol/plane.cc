@@ -10,11 +10,9 @@ namespace {
 // UCX's callback table for an id it does not know is uninitialised memory.
 constexpr unsigned kAmIds = 65536;
 
-// UCX takes this many messages out of the shared-memory queue at a time if they are there
-// (UCX_SYSV_FIFO_MAX_POLL). The queue holds four times as many (UCX_SYSV_FIFO_SIZE), and its senders fill it
-// again with what they could not put there before.
-constexpr unsigned kFullLook = 16;
-constexpr int kFifoLooks = 16;
+// The queue in shared memory holds that many messages (UCX_SYSV_FIFO_SIZE), of which UCX takes out as few as
+// one at a time: it takes more only while there always are more.
+constexpr int kFifoLooks = 64;
 
 }  // namespace
 
@@ -139,13 +137,10 @@ bool Plane::progress(int budget) {
     CHECK(!in_progress_ && received_earlier.empty());
     std::swap(received_earlier, received);
     in_progress_ = true;
-    // Who waits for what had arrived wants all of it. A look that brings little has seen everything.
-    int looks = received_earlier.empty() ? 1 : kFifoLooks;
-    unsigned found = kFullLook;
-    while (found >= kFullLook && looks-- > 0) {
-      found = ucp_worker_progress(worker());
-      worked |= found > 0;
-    }
+    // Who waits for what had arrived wants all of it. (Payloads over a network have left their process.)
+    const bool all = !received_earlier.asked.empty() || (local() && !received_earlier.empty());
+    int looks = all ? kFifoLooks : 1;
+    while (looks-- > 0 && ucp_worker_progress(worker()) > 0) worked = true;
     in_progress_ = false;
   }
   return owner_.step(*this, budget) || worked;
