@@ -9,6 +9,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "control/grpc_channel.h"
 #include "control/sidecar.grpc.pb.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -34,17 +35,6 @@ struct Call {
   grpc::Status status;
   std::unique_ptr<grpc::ClientAsyncResponseReader<v1::ConnectResponse>> reader;
 };
-
-std::shared_ptr<grpc::Channel> make_channel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // Its own connection attempt at once, whatever happened to earlier ones: the engine decides when to try
-  // again.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
 
 // Peer bytes: too long is refused, not cut.
 bool fits(const std::string& text, std::size_t limit) { return text.size() <= limit; }
@@ -158,7 +148,7 @@ class GrpcDirectory::Impl {
     }
     call->started = true;
     call->context.set_deadline(std::chrono::system_clock::now() + kCallLimit);
-    call->channel = make_channel(call->address);
+    call->channel = grpc_channel(call->address, kMessageBytesMax);
     v1::ConnectRequest request;
     request.set_from_rank(identity_.rank);
     request.set_from_instance(identity_.instance);

@@ -7,6 +7,7 @@
 
 #include "control/etcd.grpc.pb.h"
 #include "control/etcd_watch.h"
+#include "control/grpc_channel.h"
 #include "fmt/format.h"
 
 namespace sidecar {
@@ -17,17 +18,6 @@ using std::chrono::seconds;
 
 constexpr int kMessageBytesMax = 16 << 20;
 constexpr std::int64_t kPage = 1000;  // records
-
-std::shared_ptr<grpc::Channel> make_channel(const std::string& endpoint) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // Its own connection attempt at once, whatever happened to earlier ones: who uses this decides when to try
-  // again.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
-  return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
-}
 
 EtcdRecord record_of(const pb::KeyValue& kv) { return {kv.key(), kv.value(), kv.mod_revision(), kv.lease()}; }
 
@@ -43,7 +33,7 @@ std::string etcd_range_end(std::string prefix) {
 class EtcdClient::Impl {
  public:
   Impl(const std::string& endpoint, std::chrono::milliseconds call_limit)
-      : call_limit_(call_limit), channel_(make_channel(endpoint)) {}
+      : call_limit_(call_limit), channel_(grpc_channel(endpoint, kMessageBytesMax)) {}
 
   // Runs one call, which others may cancel meanwhile. `call` gets the context and returns the status.
   template <class Call>
