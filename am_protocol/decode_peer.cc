@@ -121,6 +121,7 @@ Fault read(const wire::Withdraw& in, std::uint64_t, Withdraw& out) {
 
 Fault read(const wire::Retract& in, std::uint64_t, Retract& out) {
   out.chunk = in.chunk();
+  out.lost = in.lost();
   if (const Fault fault = read_transfer(in.sequence(), in.settled(), out.transfer)) return fault;
   if (const Fault fault = read_id(in.id(), out.id)) return fault;
   return out.id.empty() ? "id: empty (1 to 255 bytes)" : nullptr;

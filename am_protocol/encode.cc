@@ -275,7 +275,7 @@ Offset<wire::Withdraw> build(FlatBufferBuilder& b, const Withdraw& m) {
 }
 
 Offset<wire::Retract> build(FlatBufferBuilder& b, const Retract& m) {
-  return wire::CreateRetract(b, m.transfer.sequence, m.transfer.settled, opaque(b, m.id), m.chunk);
+  return wire::CreateRetract(b, m.transfer.sequence, m.transfer.settled, opaque(b, m.id), m.chunk, m.lost);
 }
 
 template <class Table>

@@ -42,6 +42,8 @@ void fill_counters(const EngineStats& stats, const LoopStats& loop, Counters& co
       {"parked", c.parked},
       {"timeouts", c.timeouts},
       {"peers_lost", c.peers_lost},
+      {"orphans_freed", c.orphans_freed},
+      {"orphan_bytes_freed", c.orphan_bytes_freed},
       {"data", stats.data},
       {"tombstones", stats.tombstones},
       {"lent", stats.lent},

@@ -67,6 +67,7 @@ void ChunkStore::erase(ChunkEntry* entry) {
   const std::uint32_t index = chunks_.handle_of(entry).index;
   CHECK(chunk_index_.erase(key(*entry->datum, entry->chunk), [&](std::uint32_t i) { return i == index; }));
   entry->datum->chunks.remove(entry);
+  if (entry->in_ready.linked()) ready_.remove(entry);
   chunks_.release(entry);
 }
 

@@ -90,6 +90,7 @@ struct ChunkEntry {
   bool in_parts = false;
   bool retracted = false;    // what came is worth nothing: dropped when none of it is moving
   bool lacks_parts = false;  // some were refused, and their sender waits to be asked for them
+  bool sender_lost = false;  // retracted for good: whoever waits is told so
   std::uint64_t landed = 0;  // bytes in place
   std::uint32_t moving = 0;  // arrivals in state kMoving
   using ArrivalList = List<Arrival, &Arrival::in_chunk>;
@@ -97,7 +98,8 @@ struct ChunkEntry {
   List<Waiter, &Waiter::in_chunk> waiters;
   using GrantList = List<Grant, &Grant::in_chunk>;
   GrantList grants;
-  ListHook in_datum, in_parked;
+  TimeNs ready_since = 0;
+  ListHook in_datum, in_parked, in_ready;
 };
 
 struct Datum {
@@ -110,8 +112,11 @@ struct Datum {
   ChunkIndex num_chunks = 0;
   Rank producer = kNoRank;
   InstanceId producer_instance = 0;
-  Ranges arrived;               // came whole, whether still here or not
-  Ranges done;                  // marked done, whether it had come or not
+  Ranges arrived;  // came whole, whether still here or not
+  Ranges done;     // marked done, whether it had come or not; or freed as an orphan
+  // Nobody will get them, though nobody marked them done: freed as orphans (`done`, too), or begun by a
+  // client that was lost and not sent again since.
+  Ranges gone;
   bool awaited = false;         // more is to come from the producer, whose loss therefore matters
   std::uint64_t largest = 0;    // chunk of it that came for a slot here
   std::uint64_t room_kept = 0;  // for those that have none yet: 0 or `largest`
@@ -157,6 +162,10 @@ class ChunkStore {
   [[nodiscard]] std::size_t parked_count() const { return parked_.size() + parked_wanted_.size(); }
   void unpark(ChunkEntry* entry) { (parked_.contains(entry) ? parked_ : parked_wanted_).remove(entry); }
 
+  // Those in state kReady, in the order of their becoming so.
+  using ReadyList = List<ChunkEntry, &ChunkEntry::in_ready>;
+  ReadyList& ready() { return ready_; }
+
   // Every Datum::room_kept.
   SizeTally& rooms_kept() { return rooms_kept_; }
 
@@ -191,6 +200,7 @@ class ChunkStore {
   std::vector<Ranges> spare_;  // empty ones with memory, so that a new datum takes none from the heap
   DatumList all_;
   ParkedList parked_, parked_wanted_;
+  ReadyList ready_;
   SizeTally rooms_kept_;
 };
 

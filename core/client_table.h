@@ -25,6 +25,7 @@ struct Client {
   std::int64_t pid = 0;
   std::uint64_t send_unit_bytes = 0;
   std::uint64_t receive_unit_bytes = 0;
+  bool leased = false;  // see ClientRegistration
   TimeNs registered = 0;
   std::shared_ptr<const Ranks> group;  // sorted; this sidecar's rank is its first
   std::uint16_t shard = 0;             // which member of it this is
@@ -45,6 +46,13 @@ class ClientTable {
   Client* find(InstanceId instance) {
     for (Client* client = all_.front(); client != nullptr; client = ClientList::next(client)) {
       if (client->instance == instance && !client->gone) return client;
+    }
+    return nullptr;
+  }
+  // One that is gone, and whose process may still look at something.
+  Client* find_gone(InstanceId instance) {
+    for (Client* client = all_.front(); client != nullptr; client = ClientList::next(client)) {
+      if (client->instance == instance && client->gone) return client;
     }
     return nullptr;
   }

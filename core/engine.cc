@@ -22,6 +22,7 @@ Engine::Engine(const EngineOptions& options, Transport& transport, Directory& di
   CHECK(options.eager_max <= kEagerBytesMax);
   last_tick_ = host_.now();
   set_timer(tick_, Timer::kTick, nullptr, last_tick_ + tick_interval());
+  note_clients();
 }
 
 // --- what the transport and the clock tell
@@ -67,6 +68,7 @@ void Engine::on_timer(TimerNode& timer) {
       if (wants_link(peer)) want_link(peer);
       return;
     }
+    case Timer::kOrphans: return free_orphans();
   }
   CHECK(false);
 }
@@ -95,10 +97,12 @@ void Engine::tick() {
   }
   for (Client* client = clients_.all().front(); client != nullptr;) {
     Client* const next = ClientTable::ClientList::next(client);
-    if (!client->connected && !client->gone && now - client->registered > kRegistrationNs)
-      forget_client(*client);
+    const bool unused = !client->connected && !client->gone && !client->leased;
+    if (unused && now - client->registered > kRegistrationNs) forget_client(*client);
     client = next;
   }
+  if (stood_still && alone_since_ != kNever) alone_since_ = now;
+  free_orphans();
   forget_idle_data(now);
   set_timer(tick_, Timer::kTick, nullptr, now + tick_interval());
 }
@@ -155,6 +159,7 @@ void Engine::on_received(Token token, const Status& status) {
       arrival_failed(*completion.arrival);
     return;
   }
+  if (completion.what == What::kUnregistered) return end_client(completion.instance, "unregistered");
   CHECK(completion.what == What::kShardReceived);
   shard_moved(*completion.shard, status);
 }
@@ -176,6 +181,7 @@ void Engine::on_process_gone(Token token) {
     forget_client(*completion.client);
     return;
   }
+  if (completion.peer == nullptr) return;  // it had let go before
   while (Delivery* delivery = completion.peer->lent.front()) end_lent(*delivery);
   peers_.quarantines().release(completion.peer);
 }
@@ -268,6 +274,7 @@ void Engine::say_goodbye() {
 Engine::~Engine() {
   memory_.leave_bytes();
   timers_.cancel(tick_);
+  timers_.cancel(orphans_);
   outbox_.clear(timers_, [&](Slot* slot) { drop_reference(slot); });
   completions_.for_each([&](Completion& completion) {
     if (completion.slot != nullptr) drop_reference(completion.slot);

@@ -40,7 +40,8 @@ struct EngineOptions {
   std::uint64_t hash_key[2] = {};      // random per process
   TimeNs peer_timeout = 30 * kSecond;  // a peer not heard of for this long is lost
   TimeNs ping_interval = 1 * kSecond;
-  TimeNs ping_timeout = 5 * kSecond;  // a link not heard of for this long is closed and made anew
+  TimeNs ping_timeout = 5 * kSecond;    // a link not heard of for this long is closed and made anew
+  TimeNs orphan_grace = 600 * kSecond;  // how long chunks are kept while no client is here to get them
   std::uint32_t parked_max = kParkedMax;
   std::uint32_t waiting_sends_max = kWaitingSendsMax;
   std::uint64_t eager_max = kEagerBytesMax;
@@ -52,6 +53,8 @@ struct ClientRegistration {
   std::uint64_t receive_unit_bytes = 0;
   Rank rank = kNoRank;      // which member of its group the client is; kNoRank: this sidecar's own rank
   std::vector<Rank> group;  // sorted, this sidecar's rank first; empty: just this sidecar
+  // Somebody else looks after it: without, it is forgotten when it does not connect within kRegistrationNs.
+  bool leased = false;
 };
 
 class Engine final : public Events, public DeviceEvents {
@@ -65,9 +68,18 @@ class Engine final : public Events, public DeviceEvents {
 
   // --- control
   // -------------------------------------------------------------------------------------------------------
-  // A client may connect once it is registered; registering again replaces its hints.
+  // A client may connect once it is registered. Registering again replaces its hints and its place for what
+  // it says from now on; its connection, its views and what is under way stay as they are.
   Status register_client(const ClientRegistration& registration);
+  // After acting on all that had arrived from it. An unknown one is ignored.
   void unregister_client(InstanceId client);
+  // At once, as if its connection had broken: its lease has ended.
+  void end_client(InstanceId client, const char* why);
+  // The process that was this client, whose connection has ended, looks at nothing of it any more: no need to
+  // wait for its end. Ignored of any other.
+  void let_go(InstanceId client);
+  // Whether it is registered: its connection has not ended yet, or not begun.
+  [[nodiscard]] bool knows_client(InstanceId client) { return clients_.find(client) != nullptr; }
 
   // What the membership has to tell of other ranks; each change once, in order. A member that is gone is lost
   // (rule 8) unless it is still heard of; once silent for the ping time-out it is lost, without waiting for
@@ -120,6 +132,7 @@ class Engine final : public Events, public DeviceEvents {
     kShardCopied,
     kQuarantine,
     kPeerEnded,
+    kUnregistered,
   };
   struct Completion {
     What what = What::kFlight;
@@ -129,9 +142,9 @@ class Engine final : public Events, public DeviceEvents {
     Client* client = nullptr;    // kQuarantine: a client that is gone, or
     Quarantine* peer = nullptr;  // kQuarantine: what was lent to a peer's process
     Rank rank = kNoRank;         // kPeerEnded: whose process,
-    InstanceId instance = 0;     // and which one
+    InstanceId instance = 0;     // and which one; kUnregistered: of the client
   };
-  enum class Timer : std::uint32_t { kTick, kWaiter, kShard, kAllocation, kRetry };
+  enum class Timer : std::uint32_t { kTick, kWaiter, kShard, kAllocation, kRetry, kOrphans };
 
   static constexpr Error kNoError{Errc::kOk, kNoRank, "", 0, 0};
   static constexpr TimeNs kBackoffFirst = 20 * kMillisecond;
@@ -140,6 +153,7 @@ class Engine final : public Events, public DeviceEvents {
   static constexpr TimeNs kRegistrationNs = 60 * kSecond;  // for a registered client to connect
   // A shard leaves in at most this many parts, rounded up; all shards of a chunk then in at most kPartsMax.
   static constexpr std::uint32_t kPartsOfOne = 32;
+  static constexpr std::size_t kOrphansAtOnce = 1024;  // freed in one step
 
   // engine.cc
   Token expect(const Completion& completion);
@@ -173,6 +187,10 @@ class Engine final : public Events, public DeviceEvents {
   void on_cancel(Client& client, const Cancel& cancel);
   void client_gone(Client& client, bool proven);
   void forget_client(Client& client);
+
+  // engine_orphans.cc: what is here while nobody is
+  void note_clients();
+  void free_orphans();
 
   // engine_recv.cc: what consumers do
   void on_recv(Client& client, const Recv& recv);
@@ -218,6 +236,7 @@ class Engine final : public Events, public DeviceEvents {
   void settle(Delivery& delivery, const Error& result);
   void note_failure(Destination& destination, Errc code, const Text& text);
   void check_destination(Destination& destination);
+  [[nodiscard]] bool must_retract(Destination& destination);
   void finish_if_over(Outgoing& outgoing);
   void answer_shard(Shard& shard, const Error* error);
   void drop_outgoing(Outgoing& outgoing);
@@ -314,6 +333,8 @@ class Engine final : public Events, public DeviceEvents {
   void update_awaited(Datum& datum);
   void note_size(Datum& datum, std::uint64_t bytes);
   void keep_room(Datum& datum);
+  void chunk_lost(const Peer& peer, const Retract& retract, const Hash128& hash);
+  [[nodiscard]] static Error chunk_gone(const Datum& datum);
   void lose_datum(Datum& datum);
   void tidy(Datum* datum);
   void erase_datum(Datum* datum);
@@ -337,8 +358,11 @@ class Engine final : public Events, public DeviceEvents {
   TimeNs last_tick_ = 0;
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
-  std::size_t owed_resumes_ = 0;       // peers with owed_resume
-  bool send_room_changed_ = false;     // somebody left the line for room
+  std::size_t owed_resumes_ = 0;                              // peers with owed_resume
+  TimeNs alone_since_ = kNever;                               // no client is registered; kNever: some are
+  TimerNode orphans_;                                         // more of them are to be freed
+  std::uint64_t orphans_burst_ = 0, orphan_bytes_burst_ = 0;  // freed, and not yet logged
+  bool send_room_changed_ = false;                            // somebody left the line for room
   bool receive_room_changed_ = false;  // somebody left the parked ones, or was refused for no lack of room
   bool draining_ = false;
 };

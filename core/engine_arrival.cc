@@ -236,6 +236,8 @@ void Engine::reset_entry(ChunkEntry& entry) {
   Datum& datum = *entry.datum;
   if (std::exchange(entry.state, ChunkState::kAbsent) == ChunkState::kReceiving) --datum.receiving;
   keep_room(datum);
+  if (std::exchange(entry.sender_lost, false) && !entry.done) datum.gone.add(entry.chunk);
+  if (datum.gone.contains(entry.chunk)) end_waiters(entry, chunk_gone(datum));
   if (datum.lost)
     end_waiters(entry, Error{Errc::kPeerLost, datum.producer, "recv: the producer was lost", 0, 0});
   // Marked done and never to come from this copy: a later copy is dropped.
@@ -246,9 +248,13 @@ void Engine::reset_entry(ChunkEntry& entry) {
 void Engine::on_retract(Link& link, const Retract& retract) {
   if (!is_new(link, retract.transfer)) return;
   Peer& peer = *link.peer;
-  if (ChunkEntry* entry = find_begun(peer, retract.id, store_.hash(retract.id), retract.chunk)) {
+  const Hash128 hash = store_.hash(retract.id);
+  if (ChunkEntry* entry = find_begun(peer, retract.id, hash, retract.chunk)) {
     entry->retracted = true;
+    entry->sender_lost |= retract.lost;
     drop_if_void(*entry);
+  } else if (retract.lost) {
+    chunk_lost(peer, retract, hash);
   }
   ack(peer, link.id, retract.transfer.sequence, kNoError);
 }

@@ -29,18 +29,33 @@ Status Engine::register_client(const ClientRegistration& registration) {
   client->receive_unit_bytes = registration.receive_unit_bytes;
   client->group = std::move(group);
   client->shard = static_cast<std::uint16_t>(place - client->group->begin());
+  client->leased = registration.leased;
   client->registered = host_.now();
+  note_clients();
   return {};
 }
 
 void Engine::unregister_client(InstanceId instance) {
   Client* const client = clients_.find(instance);
   if (client == nullptr) return;
-  if (client->connected) {
-    const LinkId link = client->link;
-    transport_.close(link);
-    on_link_down(link, Error{Errc::kUnavailable, options_.rank, "unregistered"});
-  } else {
+  if (!client->connected) return forget_client(*client);
+  transport_.after_arrived(client->link, expect({.what = What::kUnregistered, .instance = instance}));
+}
+
+void Engine::end_client(InstanceId instance, const char* why) {
+  Client* const client = clients_.find(instance);
+  if (client == nullptr) return;
+  if (!client->connected) return forget_client(*client);
+  const LinkId link = client->link;
+  transport_.close(link);
+  on_link_down(link, Error{Errc::kUnavailable, options_.rank, why});
+}
+
+void Engine::let_go(InstanceId instance) {
+  while (Client* const client = clients_.find_gone(instance)) {
+    completions_.for_each([client](Completion& completion) {
+      if (completion.client == client) completion.client = nullptr;  // the end of its process changes nothing
+    });
     forget_client(*client);
   }
 }
@@ -209,6 +224,7 @@ void Engine::on_cancel(Client& client, const Cancel& cancel) {
 void Engine::client_gone(Client& client, bool proven) {
   client.connected = false;
   client.gone = true;
+  note_clients();
   while (Waiter* waiter = client.waiters.front()) {
     Datum* const datum = waiter->entry->datum;
     drop_waiter(*waiter);
@@ -238,6 +254,7 @@ void Engine::forget_client(Client& client) {
   while (Grant* held = client.grants.front()) drop_grant(*held);
   while (Allocation* allocation = client.allocations.front()) drop_allocation(*allocation);
   clients_.erase(&client);
+  note_clients();
 }
 
 }  // namespace sidecar

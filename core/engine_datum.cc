@@ -33,6 +33,7 @@ Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta, const
                 meta.chunk, datum->num_chunks);
   }
   if (!meta.stream && !datum->count_known) count_known(*datum, meta.num_chunks);
+  if (!datum->done.contains(meta.chunk)) datum->gone.remove(meta.chunk);
   if (datum->done.contains(meta.chunk)) {
     if (in_parts) {  // dropped as they come, and acknowledged to the last
       ChunkEntry* const dropped = store_.make(*datum, meta.chunk);
@@ -156,6 +157,29 @@ void Engine::keep_room(Datum& datum) {
   if (room < before && before > memory_.reserve_limit()) receive_room_changed_ = true;
 }
 
+// A client of the producer's was to send this chunk, and is gone. Nothing of it is here; should it be sent
+// again, by whoever takes that client's place, it is welcome.
+void Engine::chunk_lost(const Peer& peer, const Retract& retract, const Hash128& hash) {
+  if (store_.tombstones().find(hash) != nullptr) return;
+  Datum* datum = store_.find(retract.id, hash);
+  if (datum == nullptr) datum = store_.make(retract.id, hash, host_.now());
+  const ChunkIndex chunk = retract.chunk;
+  const bool others = datum->mode_known && datum->producer != peer.rank;
+  if (others || datum->past_end(chunk) || datum->arrived.contains(chunk) || datum->done.contains(chunk))
+    return;
+  ChunkEntry* const entry = store_.find(*datum, chunk);
+  if (entry != nullptr && entry->state != ChunkState::kAbsent) return;  // another attempt is coming in
+  datum->producer = peer.rank;
+  datum->gone.add(chunk);
+  if (entry == nullptr) return;
+  end_waiters(*entry, chunk_gone(*datum));
+  store_.erase(entry);
+}
+
+Error Engine::chunk_gone(const Datum& datum) {
+  return {Errc::kPeerLost, datum.producer, "recv: the client that was sending the chunk is gone"};
+}
+
 void Engine::lose_datum(Datum& datum) {
   datum.lost = true;
   update_awaited(datum);
@@ -181,17 +205,20 @@ void Engine::tidy(Datum* datum) {
   const bool over = datum->complete() || (datum->lost && datum->done.count() == datum->done.first_gap());
   // A closed stream is remembered even while it is empty; the count of any other datum comes with each of its
   // chunks.
-  const bool nothing =
-      datum->arrived.count() == 0 && datum->done.count() == 0 && !(datum->count_known && datum->stream);
+  const bool nothing = datum->arrived.count() == 0 && datum->done.count() == 0 && datum->gone.count() == 0 &&
+                       !(datum->count_known && datum->stream);
   if (!over && !nothing) return;
   if (over) {
     const bool all_arrived = datum->arrived.first_gap() >= datum->num_chunks;
-    store_.tombstones().bury(Tombstone{.id = datum->hash,
-                                       .buried = host_.now(),
-                                       .num_chunks = datum->num_chunks,
-                                       .done_below = static_cast<ChunkIndex>(datum->done.first_gap()),
-                                       .all_arrived = all_arrived,
-                                       .lost = datum->lost && !datum->complete()});
+    const bool orphaned = datum->complete() && datum->gone.count() > 0;
+    store_.tombstones().bury(Tombstone{
+        .id = datum->hash,
+        .buried = host_.now(),
+        .num_chunks = datum->num_chunks,
+        .done_below = static_cast<ChunkIndex>(orphaned ? datum->gone.lowest() : datum->done.first_gap()),
+        .all_arrived = all_arrived,
+        .lost = datum->lost && !datum->complete(),
+        .orphaned = orphaned});
   }
   erase_datum(datum);
 }

@@ -137,7 +137,7 @@ void Engine::check_destination(Destination& destination) {
   if (destination.result == Errc::kOk) {
     if (outgoing.not_in > 0) return;  // more will be handed to it
     if (destination.in_parts && destination.delivered < outgoing.meta.bytes) return;
-  } else if (destination.in_parts && destination.sent && !destination.retracted) {
+  } else if (must_retract(destination)) {
     destination.retracted = true;
     return deliver(destination, Delivery::Kind::kRetract, {});
   }
@@ -145,6 +145,17 @@ void Engine::check_destination(Destination& destination) {
   if (destination.in_parts) let_next_attempt_go(destination);
   --outgoing.open;
   finish_if_over(outgoing);
+}
+
+// Parts of it are there, or the client that brought it is gone and those who wait for it are to hear of that.
+// Where another attempt is under way, they wait for that one.
+bool Engine::must_retract(Destination& destination) {
+  if (destination.retracted) return false;
+  if (destination.in_parts) return destination.sent || destination.outgoing->lost;
+  if (!destination.outgoing->lost || must_wait(destination)) return false;
+  destination.in_parts = true;  // no other attempt begins there until this is over
+  outbox_.index_parts(&destination, parts_key(destination));
+  return true;
 }
 
 // Members whose shards are still to come are waited for even if all destinations have failed: they are told
@@ -262,8 +273,9 @@ void Engine::end_shard(Shard& shard, const Error& why) {
   abandon(outgoing, &shard, why, others);
 }
 
-// What it would have brought never comes.
+// What it would have brought never comes: its client is gone, or its GPU has failed.
 void Engine::shard_lost(Shard& shard, const Error& why) {
+  shard.outgoing->lost |= why.code == Errc::kPeerLost;
   const Error others{Errc::kPeerLost, shard.member,
                      "send: a member of the group was lost before its shard was here"};
   abandon(*shard.outgoing, &shard, why, others);

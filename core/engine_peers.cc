@@ -52,7 +52,8 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
     return;
   }
   if (delivery.kind == Delivery::Kind::kRetract) {
-    scratch_.emplace<Retract>(Retract{transfer, meta.id, meta.chunk});
+    if (peer.version < kGroupsVersion) return settle(delivery, kNoError);  // it has no parts to drop
+    scratch_.emplace<Retract>(Retract{transfer, meta.id, meta.chunk, delivery.destination->outgoing->lost});
     send_plain(peer.out, scratch_);
     return;
   }

@@ -191,6 +191,8 @@ void Engine::make_ready(ChunkEntry& entry, LinkId link, Sequence sequence) {
   if (std::exchange(entry.state, ChunkState::kReady) == ChunkState::kReceiving) --datum.receiving;
   ++counters_.chunks_received;
   datum.arrived.add(entry.chunk);
+  entry.ready_since = host_.now();
+  store_.ready().push_back(&entry);
   store_.touch(&datum, host_.now());
   while (Waiter* waiter = entry.waiters.front()) {
     answer_chunk(*waiter->client, waiter->request, entry, waiter->by_value);

@@ -95,6 +95,10 @@ Grant& Engine::grant(Client& client, ChunkEntry& entry) {
   return *made;
 }
 
+// Not kAlreadyDone: nobody had it, and whoever wants it must have it sent again, under another id.
+constexpr Error kOrphan{Errc::kPeerLost, kNoRank,
+                        "recv: the chunk was freed: for --orphan-grace no client was here to get it", 0, 0};
+
 // --- recv
 // -------------------------------------------------------------------------------------------------------------------
 
@@ -111,6 +115,7 @@ void Engine::on_recv(Client& client, const Recv& recv) {
     }
     if (stone->lost && recv.chunk >= stone->done_below)
       return refuse_with(Errc::kPeerLost, "recv: the producer was lost");
+    if (stone->orphaned && recv.chunk >= stone->done_below) return answer(client, recv.request, kOrphan);
     return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
   }
   Datum* datum = store_.find(recv.id, hash);
@@ -118,14 +123,18 @@ void Engine::on_recv(Client& client, const Recv& recv) {
     if (datum->past_end(recv.chunk)) {
       return answer_end(client, recv.request, recv.id, recv.chunk, datum->num_chunks);
     }
-    if (datum->done.contains(recv.chunk))
+    const bool gone = datum->gone.contains(recv.chunk);
+    if (datum->done.contains(recv.chunk)) {
+      if (gone) return answer(client, recv.request, kOrphan);
       return refuse_with(Errc::kAlreadyDone, "recv: the chunk was marked done");
+    }
     ChunkEntry* const entry = store_.find(*datum, recv.chunk);
     if (entry != nullptr && entry->state == ChunkState::kReady) {
       answer_chunk(client, recv.request, *entry, recv.by_value);
       return;
     }
     if (datum->lost) return refuse_with(Errc::kPeerLost, "recv: the producer was lost", datum->producer);
+    if (gone) return answer(client, recv.request, chunk_gone(*datum));
   }
   if (recv.timeout_ns == 0) return refuse_with(Errc::kTimeout, "recv: the chunk is not here");
   if (datum == nullptr) datum = store_.make(recv.id, hash, host_.now());

@@ -244,7 +244,9 @@ void Engine::shard_moved(Shard& shard, const Status& status) {
   if (outgoing.abandoned) return finish_if_over(outgoing);
   if (status && shard.client != nullptr) return shard_in(shard);
   shard.state = ShardState::kWaiting;  // it has brought nothing
-  shard_lost(shard, status ? Error{Errc::kPeerLost} : status.error());
+  // A payload does not come when its link has broken, of which we may not have been told yet.
+  const bool client_lost = shard.client == nullptr || shard.source == Source::kPayload;
+  shard_lost(shard, client_lost ? Error{Errc::kPeerLost} : status.error());
 }
 
 void Engine::on_copied(Token token, std::uint64_t bytes, const Status& status) {

@@ -130,7 +130,7 @@ void Engine::check_invariants() {
   std::uint64_t owned = store_.grants().size();
   for (Datum* datum = store_.all().front(); datum != nullptr; datum = ChunkStore::DatumList::next(datum)) {
     CHECK(!datum->chunks.empty() || datum->arrived.count() > 0 || datum->done.count() > 0 ||
-          (datum->count_known && datum->stream));
+          datum->gone.count() > 0 || (datum->count_known && datum->stream));
     for (ChunkEntry* e = datum->chunks.front(); e != nullptr; e = Datum::ChunkList::next(e)) {
       owned += e->slot != nullptr ? 1 : 0;
       CHECK((e->state == ChunkState::kParked) == e->in_parked.linked());
@@ -141,6 +141,7 @@ void Engine::check_invariants() {
       }
       CHECK(e->state != ChunkState::kAbsent || (!e->waiters.empty() && e->slot == nullptr));
       CHECK(e->state != ChunkState::kReady || e->waiters.empty());
+      CHECK((e->state == ChunkState::kReady) == e->in_ready.linked());
       CHECK((e->source != nullptr) ==
             (e->state == ChunkState::kParked || e->state == ChunkState::kReceiving));
     }

@@ -28,6 +28,8 @@ struct EngineCounters {
   std::uint64_t timeouts = 0;
   std::uint64_t peers_lost = 0;
   std::uint64_t protocol_errors = 0;
+  std::uint64_t orphans_freed = 0;  // chunks that no client came for in time
+  std::uint64_t orphan_bytes_freed = 0;
 };
 
 struct EngineStats {

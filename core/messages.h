@@ -242,12 +242,14 @@ struct Withdraw {
   Sequence sequence = 0;
 };
 
-// Some parts of a chunk came, and the rest never will: what came is worth nothing. Sent when none of its
-// parts is under way any more.
+// A chunk that never comes as it was begun. What came of it, in parts, is worth nothing. Sent when nothing
+// of it is under way any more. `lost`: whoever sent it is gone, and those who wait for it are told so;
+// otherwise they wait for another attempt.
 struct Retract {
   Transfer transfer;
   DataId id;
   ChunkIndex chunk = 0;
+  bool lost = false;
 };
 
 using Message =

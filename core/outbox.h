@@ -55,7 +55,7 @@ struct Destination {
   bool over = false;
   bool in_parts = false;        // decided when the first part could leave
   bool sent = false;            // something of it, to the instance that the peer had then
-  bool retracted = false;       // the peer was told, or is no more, that what came in part is worth nothing
+  bool retracted = false;       // the peer was told, or is no more, that it never comes as it was begun
   Errc result = Errc::kOk;      // the first failure
   std::uint64_t delivered = 0;  // bytes acknowledged, in parts
   std::uint64_t parts_key = 0;  // while it gets them
@@ -103,6 +103,7 @@ using RoomLine = List<RoomWaiter, &RoomWaiter::in_line>;
 struct Outgoing : RoomWaiter {
   bool end_of_stream = false;  // meta.id and meta.num_chunks only
   bool abandoned = false;      // deadline, cancel or death: end what can be ended
+  bool lost = false;           // by the death of a client: it never comes as it was begun
   ChunkMeta meta;
   Slot* slot = nullptr;  // one reference until all shards are in
   // The group whose members bring it together; null: one client alone.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "core/types.h"
@@ -33,6 +34,24 @@ class Ranges {
     return true;
   }
 
+  // False when it was not there.
+  bool remove(std::uint64_t value) {
+    const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), value,
+                                        [](std::uint64_t v, const Range& r) { return v < r.begin; });
+    if (after == ranges_.begin() || value >= (after - 1)->end) return false;
+    const auto holds = after - 1;
+    const std::uint64_t end = std::exchange(holds->end, value);
+    --count_;
+    if (holds->begin < holds->end) {
+      if (value + 1 < end) ranges_.insert(after, Range{value + 1, end});
+    } else if (value + 1 < end) {
+      *holds = Range{value + 1, end};
+    } else {
+      ranges_.erase(holds);
+    }
+    return true;
+  }
+
   [[nodiscard]] bool contains(std::uint64_t value) const {
     const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), value,
                                         [](std::uint64_t v, const Range& r) { return v < r.begin; });
@@ -52,6 +71,8 @@ class Ranges {
   }
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
+  // The smallest member; 0 when empty.
+  [[nodiscard]] std::uint64_t lowest() const { return ranges_.empty() ? 0 : ranges_.front().begin; }
   // One past the largest member; 0 when empty.
   [[nodiscard]] std::uint64_t bound() const { return ranges_.empty() ? 0 : ranges_.back().end; }
   // The first number that is not a member.

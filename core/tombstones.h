@@ -14,9 +14,10 @@ struct Tombstone {
   Hash128 id;
   TimeNs buried;
   ChunkIndex num_chunks;
-  ChunkIndex done_below;  // every chunk below was marked done; num_chunks unless the producer was lost
+  ChunkIndex done_below;  // every chunk below was marked done; num_chunks unless lost or orphaned
   bool all_arrived;       // false: some chunk was marked done before it came, and is dropped when it does
   bool lost;              // the producer was lost: the other chunks never come
+  bool orphaned;          // others were freed because no client was there
   // Nobody knows where a stream that was lost unclosed would have ended: num_chunks is 0.
   [[nodiscard]] bool past_end(ChunkIndex chunk) const {
     return chunk >= num_chunks && (!lost || num_chunks > 0);

@@ -321,6 +321,7 @@ std::string text(const Retract& m) {
   parts(d, m.transfer);
   FIELD(id);
   FIELD(chunk);
+  FIELD(lost);
   return d.take();
 }
 

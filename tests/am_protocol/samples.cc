@@ -299,6 +299,7 @@ void transfers(std::vector<Sample>& out) {
   part.part_bytes = 3 << 18;
   out.push_back({"chunk_part", part, 3 << 18});
   out.push_back({"retract", Retract{{23, 22}, DataId("request-17/hidden"), 2}});
+  out.push_back({"retract_lost", Retract{{24, 22}, DataId("request-17/hidden"), 3, true}});
 }
 
 }  // namespace

@@ -39,6 +39,8 @@ using RegressionC3 = Regression;
 using RegressionC5 = Regression;
 using RegressionC6 = Regression;
 using RegressionC8 = Regression;
+using RegressionC11 = Regression;
+using RegressionC12 = Regression;
 
 TEST_F(RegressionR1, MarkDoneTwiceFreesOnce) {
   send_ok("x", 20'000, 0, 2);
@@ -230,6 +232,33 @@ TEST_F(RegressionC6, TheReceiversConfigurationCannotReinterpretBytes) {
     const Outcome& got = recv(*at, "x");
     EXPECT_EQ(got.reply.meta.dtype, Dtype::kF64);
     EXPECT_TRUE(std::ranges::equal(got.reply.meta.shape.span(), std::vector<std::uint64_t>{30, 10}));
+  }
+}
+
+TEST_F(RegressionC11, AGroupsRanksNeedNotBeNeighbours) {
+  add(5, "c");
+  const std::vector<Rank> group{5, 17, 40};
+  std::vector<SimClient*> members;
+  for (const Rank rank : {40, 5, 17}) members.push_back(&client({.rank = 5, .group = group, .member = rank}));
+  SendSpec spec{.id = "x", .bytes = 30'001, .to = each({1}), .together = true};
+  spec.salt = members[0]->new_salt(spec);
+  std::vector<RequestId> sends;
+  for (SimClient* member : members) sends.push_back(member->send(spec));
+  for (std::size_t i = 0; i < members.size(); ++i) EXPECT_THAT(wait(*members[i], sends[i]), IsOk());
+  EXPECT_THAT(recv(*consumer_, "x"), IsOk());
+  EXPECT_THAT(send(*producer_, {.id = "y", .bytes = 5'000, .to = {group}}), IsOk());
+  for (SimClient* member : members) EXPECT_THAT(recv(*member, "y"), IsOk());
+}
+
+TEST_F(RegressionC12, NobodyConnectsBeforeThereIsSomethingToSend) {
+  for (Rank rank = 3; rank < 40; ++rank) add(rank, rank % 2 == 0 ? "a" : "b");
+  world_.run_for(60 * kSecond);
+  for (Rank rank = 0; rank < 40; ++rank) EXPECT_EQ(sidecar(rank).stats().peers_connected, 0u) << rank;
+  EXPECT_THAT(send(*producer_, {.id = "x", .to = each({1, 30})}), IsOk());
+  world_.run_for(60 * kSecond);
+  for (Rank rank = 0; rank < 40; ++rank) {
+    const std::uint64_t links = rank == 0 ? 2 : rank == 1 || rank == 30 ? 1 : 0;
+    EXPECT_EQ(sidecar(rank).stats().peers_connected, links) << rank;
   }
 }
 

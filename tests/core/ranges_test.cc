@@ -63,6 +63,21 @@ TEST(Ranges, ForgetsWhatIsBelowABound) {
   EXPECT_EQ(ranges.count(), 0u);
 }
 
+TEST(Ranges, WhatIsTakenOutLeavesItsNeighbours) {
+  Ranges ranges;
+  for (const std::uint64_t value : {1, 2, 3, 7}) ranges.add(value);
+  EXPECT_FALSE(ranges.remove(0));
+  EXPECT_FALSE(ranges.remove(4));
+  EXPECT_TRUE(ranges.remove(2));
+  EXPECT_FALSE(ranges.contains(2));
+  EXPECT_TRUE(ranges.contains(1) && ranges.contains(3));
+  EXPECT_TRUE(ranges.remove(7));
+  EXPECT_EQ(ranges.bound(), 4u);
+  EXPECT_TRUE(ranges.remove(1));
+  EXPECT_EQ(ranges.lowest(), 3u);
+  EXPECT_EQ(ranges.count(), 1u);
+}
+
 TEST(Ranges, AgreesWithASet) {
   std::mt19937 random(7);
   for (int round = 0; round < 50; ++round) {
@@ -71,6 +86,10 @@ TEST(Ranges, AgreesWithASet) {
     for (int step = 0; step < 200; ++step) {
       const std::uint64_t value = random() % 120;
       EXPECT_EQ(ranges.add(value), model.insert(value).second);
+      if (random() % 3 == 0) {
+        const std::uint64_t out = random() % 120;
+        EXPECT_EQ(ranges.remove(out), model.erase(out) == 1);
+      }
       if (random() % 60 == 0) {
         const std::uint64_t bound = random() % 120;
         ranges.drop_below(bound);
@@ -78,6 +97,7 @@ TEST(Ranges, AgreesWithASet) {
       }
       ASSERT_EQ(ranges.count(), model.size());
       ASSERT_EQ(ranges.bound(), model.empty() ? 0 : *model.rbegin() + 1);
+      ASSERT_EQ(ranges.lowest(), model.empty() ? 0 : *model.begin());
       std::uint64_t gap = 0;
       while (model.contains(gap)) ++gap;
       ASSERT_EQ(ranges.first_gap(), gap);

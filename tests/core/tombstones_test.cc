@@ -13,7 +13,8 @@ Tombstone stone(std::uint64_t n, TimeNs buried, ChunkIndex num_chunks = 1) {
           .num_chunks = num_chunks,
           .done_below = num_chunks,
           .all_arrived = true,
-          .lost = false};
+          .lost = false,
+          .orphaned = false};
 }
 
 TEST(Tombstones, AnswersForTheBuriedAndForNobodyElse) {

@@ -61,6 +61,11 @@ void SimClient::disconnect() {
   transport().send(link_, Goodbye{}, {}, false, 0);
 }
 
+void SimClient::forget_all() {
+  views_.clear();
+  slots_.clear();
+}
+
 void SimClient::died() {
   views_.clear();
   slots_.clear();

@@ -78,6 +78,7 @@ class SimClient final : public SimProcess, public Events {
   // Registers with the sidecar of its rank and connects.
   void connect();
   void disconnect();  // Goodbye
+  void forget_all();  // looks at nothing any more, and says so to nobody
   [[nodiscard]] bool connected() const { return up_; }
   [[nodiscard]] const Error& down_reason() const { return down_; }
   [[nodiscard]] InstanceId instance() const { return instance_; }
