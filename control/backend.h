@@ -36,7 +36,8 @@ struct Identity {
   std::uint64_t receive_quota_bytes = 0;
   TimeNs drain_timeout_ns = 10 * kSecond;
   std::uint64_t eager_max = kEagerBytesMax;
-  std::vector<CudaUuid> gpus;  // whose memory it copies
+  TimeNs lease = 10 * kSecond;  // of clients that renew theirs
+  std::vector<CudaUuid> gpus;   // whose memory it copies
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
   std::vector<Rank> local_peer_ranks;
   std::shared_ptr<Members> members;
@@ -52,6 +53,10 @@ class Backend {
   // The client may connect with that ticket, saying that rank. Registering again replaces its registration
   // and its ticket.
   virtual Result<Ticket> register_client(const ClientRegistration& client) = 0;
+  // kNotFound: it is not registered, or not with a lease; kUnauthorized: that is not its ticket.
+  // `let_go`: see the proto.
+  virtual Status renew_client(InstanceId client, const Ticket& ticket,
+                              const std::vector<InstanceId>& let_go) = 0;
   // An unknown client is not an error; another client's ticket is.
   virtual Status unregister_client(InstanceId client, const Ticket& ticket) = 0;
   // That sidecar may connect, once.

@@ -2,12 +2,43 @@
 
 #include <algorithm>
 
+#include "core/log.h"
+
 namespace sidecar {
 
 Result<Ticket> EngineBackend::register_client(const ClientRegistration& client) {
   const Status registered = engine_.register_client(client);
   if (!registered) return tl::unexpected(registered.error());
+  if (client.leased)
+    leases_.grant(client.instance, Loop::now_ns());
+  else
+    leases_.end(client.instance);
   return tickets_.issue_client(client.instance, client.rank);
+}
+
+Status EngineBackend::renew_client(InstanceId client, const Ticket& ticket,
+                                   const std::vector<InstanceId>& let_go) {
+  if (tickets_.knows(client) && !tickets_.owns(client, ticket))
+    return fail(Errc::kUnauthorized, "the ticket is not this client's", identity_.rank);
+  // One whose connection has ended is not registered any more, whatever its lease says.
+  const bool registered = tickets_.knows(client) && engine_.knows_client(client);
+  if (registered && leases_.renew(client, Loop::now_ns())) {
+    for (const InstanceId before : let_go) engine_.let_go(before);
+    return {};
+  }
+  tickets_.revoke_client(client);
+  leases_.end(client);
+  return fail(Errc::kNotFound, "the client is not registered here: register again", identity_.rank);
+}
+
+void EngineBackend::end_leases(TimeNs now) {
+  for (const InstanceId client : leases_.take_ended(now)) {
+    tickets_.revoke_client(client);
+    if (!engine_.knows_client(client)) continue;
+    LOG_WARN("client {:016x} did not renew its lease of {} ms: its registration ends", client,
+             leases_.length() / kMillisecond);
+    engine_.end_client(client, "its lease has ended");
+  }
 }
 
 Status EngineBackend::unregister_client(InstanceId client, const Ticket& ticket) {
@@ -16,6 +47,7 @@ Status EngineBackend::unregister_client(InstanceId client, const Ticket& ticket)
     return fail(Errc::kUnauthorized, "the ticket is not this client's", identity_.rank);
   }
   tickets_.revoke_client(client);
+  leases_.end(client);
   engine_.unregister_client(client);
   return {};
 }

@@ -6,6 +6,7 @@
 #include "am_protocol/transport.h"
 #include "control/backend.h"
 #include "control/host.h"
+#include "control/leases.h"
 #include "control/tickets.h"
 #include "core/engine.h"
 
@@ -14,16 +15,19 @@ namespace sidecar {
 class EngineBackend final : public Backend {
  public:
   EngineBackend(const Identity& identity, Loop& loop, const UcxTransport& transport, Engine& engine,
-                Tickets& tickets, LoopHost& host, Drain& drain)
+                Tickets& tickets, Leases& leases, LoopHost& host, Drain& drain)
       : identity_(identity),
         loop_(loop),
         transport_(transport),
         engine_(engine),
         tickets_(tickets),
+        leases_(leases),
         host_(host),
         drain_(drain) {}
 
   Result<Ticket> register_client(const ClientRegistration& client) override;
+  Status renew_client(InstanceId client, const Ticket& ticket,
+                      const std::vector<InstanceId>& let_go) override;
   Status unregister_client(InstanceId client, const Ticket& ticket) override;
   Result<Ticket> admit_peer(Rank from, InstanceId instance) override;
   EngineStats stats() const override { return engine_.stats(); }
@@ -37,12 +41,16 @@ class EngineBackend final : public Backend {
     drain_.begin("asked to through gRPC", timeout, true, std::move(on_over));
   }
 
+  // In every step of the loop: clients whose lease has ended are clients no more.
+  void end_leases(TimeNs now);
+
  private:
   const Identity& identity_;
   Loop& loop_;
   const UcxTransport& transport_;
   Engine& engine_;
   Tickets& tickets_;
+  Leases& leases_;
   LoopHost& host_;
   Drain& drain_;
 };

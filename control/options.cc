@@ -58,6 +58,8 @@ struct Texts {
   std::string drain_timeout = "10s";
   std::string membership = "static";
   std::string member_ttl = "10s";
+  std::string lease = "10s";
+  std::string orphan_grace = "10m";
   std::string arena = "auto";
   std::string poll;
   std::string log_level;
@@ -109,6 +111,10 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   add(app, "eager-max", texts.eager_max, "Payloads above this travel by rendezvous. Default and maximum 64K");
   add(app, "peer-timeout", texts.peer_timeout, "A peer that is silent for so long is lost. Default 30s");
   add(app, "drain-timeout", texts.drain_timeout, "How long SIGTERM waits for what is under way. Default 10s");
+  add(app, "lease", texts.lease,
+      "A client that does not renew its registration for so long is gone. Default 10s");
+  add(app, "orphan-grace", texts.orphan_grace,
+      "How long chunks are kept while no client is registered here, then freed. Default 10m");
   add(app, "log-level", texts.log_level, names_of(kLogLevels) + ". Default info, or what SIDECAR_LOG says");
   app.add_option(
          "--local-peer-ranks", options.local_peer_ranks,
@@ -161,6 +167,8 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
   if (!choose(kMemberships, texts.membership, options.membership)) {
     return wrong("membership", fmt::format("'{}' is none of {}", texts.membership, names_of(kMemberships)));
   }
+  if (auto r = duration("lease", texts.lease, options.lease_ns); !r) return r;
+  if (auto r = duration("orphan-grace", texts.orphan_grace, options.orphan_grace_ns); !r) return r;
   if (!choose(kArenas, texts.arena, options.arena)) {
     return wrong("arena", fmt::format("'{}' is none of {}", texts.arena, names_of(kArenas)));
   }
@@ -208,6 +216,15 @@ tl::expected<void, Exit> check_ranges(const Options& options) {
     return wrong("peer-timeout", "must be a time of at least 1s: a peer that says nothing for ever is lost");
   }
   if (options.drain_timeout_ns == kNever) return wrong("drain-timeout", "must be a time");
+  if (options.lease_ns < kSecond || options.lease_ns == kNever) {
+    return wrong("lease", "must be a time of at least 1s: a client that is gone must be noticed some day");
+  }
+  if (options.orphan_grace_ns < kSecond || options.orphan_grace_ns == kNever) {
+    return wrong(
+        "orphan-grace",
+        "must be a time of at least 1s: shorter, and a client that comes late finds nothing; for ever, "
+        "and what nobody comes for fills the arena");
+  }
   for (const Rank rank : options.local_peer_ranks) {
     if (rank < 0) return wrong("local-peer-ranks", fmt::format("{} is not a rank", rank));
   }
@@ -325,6 +342,8 @@ std::string describe(const Options& options) {
   line("eager-max", size_text(options.eager_max));
   line("peer-timeout", duration_text(options.peer_timeout_ns));
   line("drain-timeout", duration_text(options.drain_timeout_ns));
+  line("lease", duration_text(options.lease_ns));
+  line("orphan-grace", duration_text(options.orphan_grace_ns));
   return text;
 }
 

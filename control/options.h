@@ -44,6 +44,8 @@ struct Options {
   std::uint32_t spin_us = 20;
   TimeNs peer_timeout_ns = 30 * kSecond;
   TimeNs drain_timeout_ns = 10 * kSecond;
+  TimeNs lease_ns = 10 * kSecond;          // of a client's registration
+  TimeNs orphan_grace_ns = 600 * kSecond;  // how long chunks are kept while no client is registered
   std::uint64_t eager_max = kEagerBytesMax;
   std::uint32_t receive_percent = 50;  // of the arena, for what arrives; the rest is for what is sent
   LogLevel log_level = LogLevel::kInfo;

@@ -9,6 +9,8 @@
 namespace sidecar {
 namespace {
 
+constexpr int kLetGoMax = 256;
+
 grpc::Status invalid(std::string text) { return {grpc::StatusCode::INVALID_ARGUMENT, std::move(text)}; }
 
 class RegistrationService final : public v1::Registration::Service {
@@ -41,6 +43,22 @@ class RegistrationService final : public v1::Registration::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status Renew(grpc::ServerContext*, const v1::RenewRequest* request,
+                     v1::RenewResponse* response) override {
+    if (request->ticket().size() > kTicketBytesMax) return invalid("ticket is too long");
+    if (request->let_go_size() > kLetGoMax) return invalid("let_go: more than 256");
+    const auto done = ask<Status>(
+        context_.mailbox,
+        [&backend = context_.backend, client = request->client_instance(), ticket = Ticket(request->ticket()),
+         let_go = std::vector<InstanceId>(request->let_go().begin(), request->let_go().end())] {
+          return backend.renew_client(client, ticket, let_go);
+        });
+    if (!done) return done.error();
+    if (!*done) return to_grpc(done->error());
+    response->set_lease_ms(lease_ms());
+    return grpc::Status::OK;
+  }
+
   grpc::Status Unregister(grpc::ServerContext*, const v1::UnregisterRequest* request,
                           v1::UnregisterResponse*) override {
     if (request->ticket().size() > kTicketBytesMax) return invalid("ticket is too long");
@@ -53,6 +71,8 @@ class RegistrationService final : public v1::Registration::Service {
   }
 
  private:
+  [[nodiscard]] std::uint64_t lease_ms() const { return identity_.lease / kMillisecond; }
+
   // What can be said without knowing the other clients. *client: what was asked for, in full.
   grpc::Status check(const v1::RegisterRequest& request, ClientRegistration* client) const {
     if (request.client_instance() == 0)
@@ -84,8 +104,9 @@ class RegistrationService final : public v1::Registration::Service {
       return invalid(fmt::format("this is rank {}, not rank {} nor its group's leader, rank {}",
                                  identity_.rank, request.rank(), leader));
     }
-    *client = {request.client_instance(), request.send_unit_bytes(), request.recv_unit_bytes(),
-               request.rank(), std::move(group)};
+    *client = {request.client_instance(), request.send_unit_bytes(),
+               request.recv_unit_bytes(), request.rank(),
+               std::move(group),          request.renews()};
     return check_versions(identity_, fmt::format("the client for rank {}", request.rank()),
                           request.protocol_version_min(), request.protocol_version_max(),
                           request.ucx_version());
@@ -104,6 +125,7 @@ class RegistrationService final : public v1::Registration::Service {
     for (const CudaUuid& gpu : identity_.gpus) {
       response->add_gpus(reinterpret_cast<const char*>(gpu.data()), gpu.size());
     }
+    if (request.renews()) response->set_lease_ms(lease_ms());
     v1::Limits* limits = response->mutable_limits();
     limits->set_send_quota_bytes(identity_.send_quota_bytes);
     limits->set_receive_quota_bytes(identity_.receive_quota_bytes);

@@ -64,6 +64,7 @@ class Sidecard {
   Loop loop_;
   Mailbox mailbox_;
   Tickets tickets_;
+  Leases leases_;
   Result<std::unique_ptr<CudaApi>> cuda_;  // or why there are no GPUs
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<CudaCopier> copier_;  // null: no GPUs
@@ -86,6 +87,7 @@ Identity identity_of(const Options& options) {
   identity.ucx_version = ucx_version();
   identity.eager_max = options.eager_max;
   identity.drain_timeout_ns = options.drain_timeout_ns;
+  identity.lease = options.lease_ns;
   identity.local_peer_ranks = options.local_peer_ranks;
   identity.members = make_members(options);
   return identity;
@@ -97,6 +99,7 @@ Sidecard::Sidecard(Options options)
       loop_(LoopOptions{.policy = options_.poll, .spin_ns = options_.spin_us * TimeNs{1000}}),
       mailbox_(&loop_),
       tickets_(identity_.instance),
+      leases_(options_.lease_ns),
       cuda_(fail(Errc::kUnavailable, "not looked for")),
       host_(loop_) {}
 
@@ -224,6 +227,7 @@ void Sidecard::make_engine() {
   wanted.hash_key[0] = random_bits();
   wanted.hash_key[1] = random_bits();
   wanted.peer_timeout = options_.peer_timeout_ns;
+  wanted.orphan_grace = options_.orphan_grace_ns;
   wanted.eager_max = options_.eager_max;
   engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_, copier_.get());
   transport_->set_events(*engine_);
@@ -234,8 +238,8 @@ void Sidecard::make_engine() {
   identity_.receive_quota_bytes = stats.receive.region_bytes;
   drain_ = std::make_unique<Drain>(*engine_, Drain::Hooks{.on_begin = [this] { server_->set_serving(false); },
                                                           .on_end = [this] { loop_.stop(); }});
-  backend_ =
-      std::make_unique<EngineBackend>(identity_, loop_, *transport_, *engine_, tickets_, host_, *drain_);
+  backend_ = std::make_unique<EngineBackend>(identity_, loop_, *transport_, *engine_, tickets_, leases_,
+                                             host_, *drain_);
 }
 
 Started Sidecard::open_server() {
@@ -303,11 +307,14 @@ void Sidecard::on_signal(int number) {
 }
 
 bool Sidecard::step() {
+  backend_->end_leases(Loop::now_ns());
   engine_->step();
   return drain_->step();
 }
 
-TimeNs Sidecard::next_deadline() const { return std::min(engine_->next_timer(), drain_->next_deadline()); }
+TimeNs Sidecard::next_deadline() const {
+  return std::min({engine_->next_timer(), leases_.next_deadline(), drain_->next_deadline()});
+}
 
 int Sidecard::run() {
   loop_.run();

@@ -22,6 +22,15 @@ class FakeBackend final : public Backend {
     registered = client;
     return tickets.issue_client(client.instance, client.rank);
   }
+  Status renew_client(InstanceId client, const Ticket& ticket,
+                      const std::vector<InstanceId>& let_go) override {
+    CHECK_ON_LOOP(loop_);
+    if (!tickets.knows(client)) return fail(Errc::kNotFound, "not registered");
+    if (!tickets.owns(client, ticket)) return fail(Errc::kUnauthorized, "not its ticket");
+    ++renewals;
+    was_let_go = let_go;
+    return {};
+  }
   Status unregister_client(InstanceId client, const Ticket& ticket) override {
     CHECK_ON_LOOP(loop_);
     if (!tickets.knows(client)) return {};
@@ -74,6 +83,8 @@ class FakeBackend final : public Backend {
   std::optional<DrainOutcome> drain_outcome;      // none: drains for ever
   TimeNs drain_timeout = 0;
   Drain::OnOver drained;
+  int renewals = 0;
+  std::vector<InstanceId> was_let_go;  // as the last renewal said
 };
 
 class LoopThread {

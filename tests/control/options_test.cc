@@ -44,6 +44,8 @@ TEST(Options, RankAloneIsEnoughAndTheRestHasDefaults) {
   EXPECT_EQ(options->listen, "127.0.0.1");
   EXPECT_EQ(options->advertise, "127.0.0.1");
   EXPECT_EQ(options->peer_timeout_ns, 30 * kSecond);
+  EXPECT_EQ(options->lease_ns, 10 * kSecond);
+  EXPECT_EQ(options->orphan_grace_ns, 600 * kSecond);
   EXPECT_EQ(options->peers.find(3)->text(), "127.0.0.1:10003");
   EXPECT_FALSE(options->peers.knows(2));
   char host[256] = {};
@@ -113,6 +115,10 @@ TEST(Options, EachWrongSettingIsNamedInTheError) {
   EXPECT_THAT(error_of({"--rank", "0", "--poll", "lazy"}), HasSubstr("adaptive|busy|event"));
   EXPECT_THAT(error_of({"--rank", "0", "--drain-timeout", "soon"}), HasSubstr("--drain-timeout"));
   EXPECT_THAT(error_of({"--rank", "0", "--peer-timeout", "never"}), HasSubstr("--peer-timeout"));
+  for (const char* flag : {"--lease", "--orphan-grace"}) {
+    for (const char* value : {"never", "0", "999ms", "soon"})
+      EXPECT_THAT(error_of({"--rank", "0", flag, value}), HasSubstr(flag)) << value;
+  }
   EXPECT_THAT(error_of({"--rank", "0", "--eager-max", "65537"}), HasSubstr("--eager-max"));
   EXPECT_THAT(error_of({"--rank", "0", "--receive-percent", "100"}), HasSubstr("--receive-percent"));
   EXPECT_THAT(error_of({"--rank", "0", "--spin-us", "2000000"}), HasSubstr("--spin-us"));
@@ -182,6 +188,8 @@ TEST(Options, TheDescriptionShowsWhatIsInEffect) {
   const std::string text = describe(*options);
   EXPECT_THAT(text, HasSubstr("ranks 0 to 1"));
   EXPECT_THAT(text, HasSubstr("64 MiB"));
+  EXPECT_THAT(text, HasSubstr("lease              10s"));
+  EXPECT_THAT(text, HasSubstr("orphan-grace       10m"));
   EXPECT_THAT(text, HasSubstr("25"));
   EXPECT_THAT(text, HasSubstr("10001"));
 }

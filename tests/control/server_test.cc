@@ -160,6 +160,73 @@ TEST_F(ControlServerTest, TheEnginesRefusalReachesTheClient) {
   expect_refused(request(), StatusCode::UNAVAILABLE, "draining");
 }
 
+TEST_F(ControlServerTest, ALeaseIsForWhoSaysThatItRenews) {
+  v1::RegisterResponse without;
+  ASSERT_TRUE(register_client(request(), &without).ok());
+  EXPECT_EQ(without.lease_ms(), 0u);
+  EXPECT_FALSE(on_loop([&] { return backend_.registered.leased; })) << "its lease is its connection";
+  auto renewing = request();
+  renewing.set_renews(true);
+  v1::RegisterResponse with;
+  ASSERT_TRUE(register_client(renewing, &with).ok());
+  EXPECT_EQ(with.lease_ms(), 10'000u);
+  EXPECT_TRUE(on_loop([&] { return backend_.registered.leased; }));
+}
+
+TEST_F(ControlServerTest, RenewNeedsTheTicketAndSaysWhenThereIsNothingToRenew) {
+  v1::RegisterResponse registered;
+  ASSERT_TRUE(register_client(request(), &registered).ok());
+  std::size_t let_go = 2;
+  const auto renew = [&](InstanceId client, const std::string& ticket, v1::RenewResponse* response) {
+    v1::RenewRequest request;
+    request.set_client_instance(client);
+    request.set_ticket(ticket);
+    for (std::size_t i = 0; i < let_go; ++i) request.add_let_go(100 + i);
+    grpc::ClientContext context;
+    return v1::Registration::NewStub(channel_)->Renew(&context, request, response).error_code();
+  };
+  v1::RenewResponse response;
+  EXPECT_EQ(renew(5, registered.ticket(), &response), StatusCode::OK);
+  EXPECT_EQ(response.lease_ms(), 10'000u);
+  EXPECT_EQ(on_loop([&] { return backend_.was_let_go; }), (std::vector<InstanceId>{100, 101}));
+  EXPECT_EQ(renew(5, "guess", &response), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(renew(5, std::string(65, 'x'), &response), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(renew(6, registered.ticket(), &response), StatusCode::NOT_FOUND);
+  let_go = 257;
+  EXPECT_EQ(renew(5, registered.ticket(), &response), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(on_loop([&] { return backend_.renewals; }), 1);
+}
+
+// Whatever a stranger writes into a registration is a name or a number, or refused; and it is no way to what
+// others were given.
+TEST_F(ControlServerTest, RegressionC10WhatComesFromTheNetworkIsOnlyEverLookedAt) {
+  const std::string odd = std::string("\x80\x04\x95\0cos\nsystem\n(S'exit'\ntR.", 30) + "%n%s{}$(exit)`exit`";
+  auto strange = request();
+  strange.set_node("%n%s{}$(exit)`exit`");
+  strange.set_pid(-1);
+  v1::RegisterResponse response;
+  ASSERT_TRUE(register_client(strange, &response).ok());
+  EXPECT_EQ(response.ticket().find_first_not_of("0123456789abcdef"), std::string::npos) << response.ticket();
+  strange.set_ucx_version("{}%n%s");
+  expect_refused(strange, StatusCode::FAILED_PRECONDITION, "{}%n%s");
+  strange.set_node(std::string(100'000, 'n'));
+  expect_refused(strange, StatusCode::INVALID_ARGUMENT, "node");
+  for (const std::string& guess : {std::string(), odd, std::string(64, '\0'), response.ticket() + "0"}) {
+    v1::RenewRequest renew;
+    renew.set_client_instance(5);
+    // Text is checked by gRPC before anything of ours sees it: as bytes that are no text it does not even
+    // leave.
+    renew.set_ticket(guess);
+    v1::RenewResponse renewed;
+    grpc::ClientContext context;
+    const grpc::Status status = v1::Registration::NewStub(channel_)->Renew(&context, renew, &renewed);
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(status.error_message().find(response.ticket()), std::string::npos) << "no secret in an error";
+  }
+  EXPECT_EQ(on_loop([&] { return backend_.renewals; }), 0);
+  EXPECT_EQ(on_loop([&] { return backend_.tickets.clients(); }), 1u);
+}
+
 TEST_F(ControlServerTest, UnregisterNeedsTheTicket) {
   v1::RegisterResponse registered;
   ASSERT_TRUE(register_client(request(), &registered).ok());
