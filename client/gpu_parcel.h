@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "client/gpus.h"
@@ -12,9 +13,10 @@ namespace sidecar::client_internal {
 
 // What the caller's connection can do.
 struct GpuRoute {
-  std::span<const CudaUuid> gpus;  // that the sidecar copies from
-  bool same_node = false;          // as the sidecar
-  std::uint16_t version = 0;       // of the protocol
+  std::span<const CudaUuid> gpus;      // that the sidecar copies from
+  std::shared_ptr<const void> keep{};  // of `gpus`
+  bool same_node = false;              // as the sidecar
+  std::uint16_t version = 0;           // of the protocol
   // Memory to copy into; waits for it. Empty: from here nothing may wait, and private memory serves.
   std::function<Expected<Buffer>(std::uint64_t bytes)> allocate{};
   const Keeper* own = nullptr;  // the connection that those buffers are of

@@ -38,6 +38,7 @@ struct Op {
   bool read_by_sidecar = false;  // kDevice: the sidecar itself reads the caller's memory, until it says so
   std::optional<Expected<void>> outcome;  // known, but still `sending`
   std::uint64_t slot = 0;                 // a buffer in the arena
+  Epoch slot_epoch = 0;                   // and whose connection's it is
   bool has_slot = false;
 
   // Recv.
@@ -71,7 +72,9 @@ struct SharedContent final : View::Content {
   std::shared_ptr<void> mapping;
   Pin* pin = nullptr;  // of `mapping`
   std::uint64_t grant = 0;
-  ~SharedContent() override { keeper->give_up_view(grant); }
+  Epoch epoch = 0;
+  std::shared_ptr<const Connection> connection;  // goes before `keeper`
+  ~SharedContent() override { keeper->give_up_view(grant, epoch); }
 };
 
 // A view with bytes of its own.
@@ -86,9 +89,11 @@ struct SlotContent final : Buffer::Content {
   std::shared_ptr<void> mapping;
   Pin* pin = nullptr;  // of `mapping`
   std::uint64_t slot = 0;
+  Epoch epoch = 0;
+  std::shared_ptr<const Connection> connection;  // goes before `keeper`
   bool granted = false;
   ~SlotContent() override {
-    if (granted) keeper->give_up_slot(slot);
+    if (granted) keeper->give_up_slot(slot, epoch);
   }
 };
 

@@ -81,10 +81,10 @@ Parcel parcel_of(Buffer&& buffer, const Keeper& own, const Place& place) {
   auto* const in_arena = dynamic_cast<SlotContent*>(content.get());
   if (in_arena != nullptr && in_arena->keeper.get() == &own) {
     in_arena->granted = false;  // the sidecar's from now on
-    return {.source = Source::kSlot, .slot = in_arena->slot};
+    return {.source = Source::kSlot, .slot = in_arena->slot, .epoch = in_arena->epoch};
   }
   if (content->bytes == 0) return {.source = Source::kInline};
-  // Private memory, or another connection's.
+  // Private memory, or another client's.
   return {.bytes = {content->data, content->bytes}, .owner = content};
 }
 
@@ -99,6 +99,7 @@ ConstBytes load(Parcel parcel, Send& send, Op& op) {
     std::copy(parcel.bytes.begin(), parcel.bytes.end(), send.inline_data.begin());
   } else if (parcel.source == Source::kSlot) {
     send.slot = op.slot = parcel.slot;
+    op.slot_epoch = parcel.epoch;
     op.has_slot = true;
   } else if (parcel.source == Source::kDevice) {
     send.device = parcel.device;

@@ -36,6 +36,7 @@ struct Parcel {
   ConstBytes bytes{};                   // inline or payload
   std::shared_ptr<const void> owner{};  // of `bytes`, when they are not the caller's
   std::uint64_t slot = 0;               // kSlot
+  Epoch epoch = 0;                      // and of which connection
   DeviceSource device{};                // kDevice
 };
 
@@ -47,7 +48,7 @@ void mark(Parcel& parcel, const Share& share, const Place& place);
 Result<Parcel> parcel_of(const Tensor& tensor, std::uint64_t bytes, const Place& place);
 Result<Parcel> parcel_of(const Object& object, const Place& place);
 // Takes a valid buffer. One of the first member goes whole; another member's is given back at once. `own`:
-// the connection that it will be sent on.
+// the client that sends it.
 Parcel parcel_of(Buffer&& buffer, const Keeper& own, const Place& place);
 
 // Puts it into the message and the call. Returns the payload, which the call keeps alive if it is not the

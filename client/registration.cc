@@ -73,7 +73,41 @@ Failure failure_of(const grpc::Status& status, const std::string& address, Rank 
   return {code_of(status.error_code()), rank, status.error_message()};
 }
 
-Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline) {
+void Interruption::interrupt() {
+  const std::lock_guard lock(mutex_);
+  interrupted_ = true;
+  if (cancel_) cancel_();
+}
+
+bool Interruption::begin(std::function<void()> cancel) {
+  const std::lock_guard lock(mutex_);
+  if (interrupted_) return false;
+  cancel_ = std::move(cancel);
+  return true;
+}
+
+void Interruption::end() {
+  const std::lock_guard lock(mutex_);
+  cancel_ = nullptr;
+}
+
+namespace {
+
+// One call, which may be interrupted.
+template <class Call>
+grpc::Status interruptible(grpc::ClientContext& context, Interruption* interruption, Call call) {
+  if (interruption == nullptr) return call();
+  if (!interruption->begin([&context] { context.TryCancel(); }))
+    return {grpc::StatusCode::CANCELLED, "the client is closing"};
+  grpc::Status status = call();
+  interruption->end();
+  return status;
+}
+
+}  // namespace
+
+Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline,
+                                     Interruption* interruption) {
   v1::RegisterRequest request;
   request.set_client_instance(input.instance);
   request.set_rank(input.rank);
@@ -85,6 +119,7 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
   request.set_protocol_version_min(kProtocolVersionMin);
   request.set_protocol_version_max(kProtocolVersionMax);
   request.set_ucx_version(input.ucx_version);
+  request.set_renews(true);
 
   std::string address = input.address;
   for (int hop = 0; hop < 2; ++hop) {
@@ -92,8 +127,9 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
     set_deadline(context, deadline);
     context.set_wait_for_ready(true);
     v1::RegisterResponse response;
-    const grpc::Status status =
-        v1::Registration::NewStub(channel_to(address))->Register(&context, request, &response);
+    const grpc::Status status = interruptible(context, interruption, [&] {
+      return v1::Registration::NewStub(channel_to(address))->Register(&context, request, &response);
+    });
     if (!status.ok()) return failure_of(status, address, input.rank);
     if (!response.leader_grpc_address().empty()) {  // the group's data is held by another sidecar
       address = response.leader_grpc_address();
@@ -114,9 +150,27 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
       std::memcpy(uuid.data(), gpu.data(), uuid.size());
       registered.gpus.push_back(uuid);
     }
+    registered.lease = std::chrono::milliseconds(response.lease_ms());
     return registered;
   }
   return Failure{Errc::kProtocol, input.rank, "the group's leader sends us on to yet another sidecar"};
+}
+
+Expected<void> renew_client(const Registered& registered, InstanceId instance,
+                            const std::vector<InstanceId>& let_go, std::chrono::nanoseconds deadline,
+                            Interruption* interruption) {
+  grpc::ClientContext context;
+  set_deadline(context, deadline);
+  v1::RenewRequest request;
+  request.set_client_instance(instance);
+  request.set_ticket(registered.ticket);
+  for (const InstanceId before : let_go) request.add_let_go(before);
+  v1::RenewResponse response;
+  const grpc::Status status = interruptible(context, interruption, [&] {
+    return v1::Registration::NewStub(channel_to(registered.address))->Renew(&context, request, &response);
+  });
+  if (!status.ok()) return failure_of(status, registered.address, registered.leader);
+  return {};
 }
 
 void unregister_client(const Registered& registered, InstanceId instance) {

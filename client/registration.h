@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,12 +33,35 @@ struct Registered {
   std::string node;
   ArenaInfo arena;
   std::string net_address;
-  std::string local_address;   // empty: no shared memory
-  std::vector<CudaUuid> gpus;  // whose memory the sidecar copies by itself
+  std::string local_address;           // empty: no shared memory
+  std::vector<CudaUuid> gpus;          // whose memory the sidecar copies by itself
+  std::chrono::milliseconds lease{0};  // 0: needs no renewal
+};
+
+// Ends the calls below early, which another thread is in or about to make. Thread-safe.
+class Interruption {
+ public:
+  // For good.
+  void interrupt();
+
+  // For the calls. Until end(), interrupt() calls `cancel`; false: it came already.
+  bool begin(std::function<void()> cancel);
+  void end();
+
+ private:
+  std::mutex mutex_;
+  bool interrupted_ = false;
+  std::function<void()> cancel_;
 };
 
 // Waits for a sidecar that is not up yet.
-Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline);
+Expected<Registered> register_client(const RegisterInput& input, std::chrono::nanoseconds deadline,
+                                     Interruption* interruption = nullptr);
+// kNotFound, kUnauthorized: the registration has ended.
+// `let_go`: see the proto.
+Expected<void> renew_client(const Registered& registered, InstanceId instance,
+                            const std::vector<InstanceId>& let_go, std::chrono::nanoseconds deadline,
+                            Interruption* interruption);
 void unregister_client(const Registered& registered, InstanceId instance);
 
 // Where a rank's gRPC server is unless somebody says otherwise. Fails for ranks whose port would be none.

@@ -4,14 +4,23 @@
 
 namespace sidecar::client_internal {
 
-std::size_t ReleaseQueue::add_view(std::uint64_t view) {
+void ReleaseQueue::begin(Epoch epoch) {
   const std::lock_guard lock(mutex_);
+  epoch_ = epoch;
+  views_.clear();
+  slots_.clear();
+}
+
+std::size_t ReleaseQueue::add_view(std::uint64_t view, Epoch epoch) {
+  const std::lock_guard lock(mutex_);
+  if (epoch != epoch_) return 0;
   views_.push_back(view);
   return views_.size() + slots_.size();
 }
 
-std::size_t ReleaseQueue::add_slot(std::uint64_t slot) {
+std::size_t ReleaseQueue::add_slot(std::uint64_t slot, Epoch epoch) {
   const std::lock_guard lock(mutex_);
+  if (epoch != epoch_) return 0;
   slots_.push_back(slot);
   return views_.size() + slots_.size();
 }

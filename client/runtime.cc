@@ -1,56 +1,24 @@
 #include "client/runtime.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "client/arguments.h"
 #include "core/log.h"
 
 namespace sidecar::client_internal {
-namespace {
 
-InstanceId random_instance() {
-  std::random_device device;
-  InstanceId instance = 0;
-  while (instance == 0) instance = (InstanceId{device()} << 32) | device();
-  return instance;
-}
-
-// Signals are the application's business, on its own threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-void fail_op(Op& op, const Failure& failure) {
-  if (op.captured != nullptr) op.captured->set(failure);
-  std::visit([&](auto& state) { state->set(failure); }, op.result);
-}
-
-}  // namespace
-
-Runtime::Runtime(const ClientOptions& options, Registered registered, InstanceId instance)
+Runtime::Runtime(const ClientOptions& options, const RegisterInput& input, Registered registered)
     : options_(options),
       place_(place_of(options.rank, options.group, options.concurrent_copy)),
-      registered_(std::move(registered)),
-      instance_(instance) {}
+      input_(input),
+      instance_(input.instance),
+      registered_(std::make_shared<const Registered>(std::move(registered))) {}
 
 Runtime::~Runtime() {
-  if (unregister_) unregister_client(registered_, instance_);
+  if (unregister_) unregister_client(*registered_, instance_);
 }
 
 Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
@@ -73,11 +41,12 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   Expected<Registered> registered = register_client(input, options.connect_deadline);
   if (!registered) return registered.error();
 
-  const std::shared_ptr<Runtime> runtime(new Runtime(options, std::move(*registered), input.instance),
+  const std::shared_ptr<Runtime> runtime(new Runtime(options, input, std::move(*registered)),
                                          &Runtime::dispose);
   Failure failure;
   if (options.progress == Progress::kCaller) {
     failure = runtime->set_up();
+    if (failure.code == Errc::kOk) runtime->start_renewal();
   } else {
     std::promise<Failure> opened;
     {
@@ -93,7 +62,7 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
 void Runtime::run_thread(std::promise<Failure>* opened) {
   pthread_setname_np(pthread_self(), "sidecar-client");
   const Failure failure = set_up();
-  if (failure.code == Errc::kOk) mailbox_ = std::make_unique<Mailbox>(loop_.get());
+  if (failure.code == Errc::kOk) start_renewal();
   opened->set_value(failure);
   if (failure.code == Errc::kOk) loop_->run();
   tear_down();
@@ -133,10 +102,15 @@ void Runtime::submit(std::unique_ptr<Op> op, std::unique_ptr<Message> message, C
 }
 
 GpuRoute Runtime::gpu_route() const {
+  const std::shared_ptr<const Registered> registered = [this] {
+    const std::lock_guard lock(mutex_);
+    return registered_;
+  }();
   GpuRoute route;
-  route.gpus = registered_.gpus;
+  route.gpus = registered->gpus;
+  route.keep = registered;
   // No other machine has a GPU of the same UUID: a node's name may only say no.
-  route.same_node = options_.node.empty() || options_.node == registered_.node;
+  route.same_node = options_.node.empty() || options_.node == registered->node;
   route.version = session_->version();
   route.own = this;
   return route;
@@ -171,7 +145,12 @@ void Runtime::take_submissions() {
 
 void Runtime::start(Submission& submission) {
   if (submission.op == nullptr) {
-    session_->cancel(submission.cancel);
+    if (auto waiting = waiting_.take_request(submission.cancel))
+      fail_op(*waiting->op, {Errc::kCancelled, rank(), "cancelled by the caller"});
+    else
+      session_->cancel(submission.cancel);
+  } else if (options_.reconnect && !closing_ && !session_->up()) {
+    await_home(std::move(submission));
   } else {
     session_->start(std::move(submission.op), *submission.message, submission.payload);
   }
@@ -179,6 +158,7 @@ void Runtime::start(Submission& submission) {
 
 void Runtime::close() {
   if (closing_.exchange(true)) return;
+  renewal_->no_more();
   if (driven_by_caller()) {
     if (in_step_) {
       close_wanted_ = true;  // not under the feet of whoever runs the callback
@@ -199,7 +179,9 @@ void Runtime::close() {
 // Callbacks run in here, and must not run the loop again.
 void Runtime::end_calls() {
   const bool before = std::exchange(in_step_, true);
-  session_->end_all({Errc::kCancelled, rank(), "the client was closed"});
+  const Failure closed{Errc::kCancelled, rank(), "the client was closed"};
+  session_->end_all(closed);
+  while (auto waiting = waiting_.take(Loop::now_ns())) fail_op(*waiting->op, closed);
   in_step_ = before;
 }
 

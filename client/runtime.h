@@ -1,6 +1,9 @@
 // A session with everything it runs on: the loop, the transport, the registration and, with
 // Progress::kThread, the thread.
 //
+// When its sidecar is lost, or has ended the registration, the Runtime registers and connects again by itself
+// (runtime_away.cc), unless it is told not to: as another instance, on the same loop, transport and session.
+//
 // Ownership: the Client, its views and its unsent buffers hold a Runtime together. Whoever lets go last ends
 // it: goodbye to the sidecar, the thread joined, the registration given back. When that happens inside a
 // callback, on the client's own thread, the thread does it by itself after the callback.
@@ -16,8 +19,9 @@
 #include "am_protocol/transport.h"
 #include "client/gpu_parcel.h"
 #include "client/parcel.h"
-#include "client/registration.h"
+#include "client/renewal.h"
 #include "client/session.h"
+#include "client/waiting_calls.h"
 #include "core/loop.h"
 #include "core/mailbox.h"
 #include "sidecar/options.h"
@@ -38,7 +42,7 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   [[nodiscard]] const ClientOptions& options() const { return options_; }  // rank and group complete, sorted
   [[nodiscard]] GpuRoute gpu_route() const;                                // without a way to allocate
   [[nodiscard]] Place place() const { return place_; }
-  [[nodiscard]] Rank rank() const { return registered_.leader; }
+  [[nodiscard]] Rank rank() const { return options_.group.front(); }
   [[nodiscard]] bool maps_arena() const { return maps_arena_; }
   [[nodiscard]] bool connected() const { return !closing_ && session_->up(); }
   [[nodiscard]] int fd() const;
@@ -52,19 +56,17 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   void cancel(std::uint64_t request) override;
 
   // Keeper; any thread.
-  void give_up_view(std::uint64_t view) override { gave_up(session_->releases().add_view(view)); }
-  void give_up_slot(std::uint64_t slot) override { gave_up(session_->releases().add_slot(slot)); }
+  void give_up_view(std::uint64_t view, Epoch epoch) override {
+    gave_up(session_->releases().add_view(view, epoch));
+  }
+  void give_up_slot(std::uint64_t slot, Epoch epoch) override {
+    gave_up(session_->releases().add_slot(slot, epoch));
+  }
 
  private:
-  // Handed over to the loop's thread. Without an op: a cancel.
-  struct Submission {
-    std::unique_ptr<Op> op;
-    std::unique_ptr<Message> message;
-    ConstBytes payload;
-    RequestId cancel = 0;
-  };
+  static constexpr TimeNs kConnectNs = 5 * kSecond;  // for one attempt to connect again
 
-  Runtime(const ClientOptions& options, Registered registered, InstanceId instance);
+  Runtime(const ClientOptions& options, const RegisterInput& input, Registered registered);
   ~Runtime() override;
   static void dispose(Runtime* runtime);
 
@@ -72,8 +74,18 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   // Both: kOk when connected.
   Failure set_up();
   Failure connect(bool local, TimeNs until);
+  [[nodiscard]] Hello hello() const;
   void set_hooks();
   void tear_down();
+
+  // runtime_away.cc, on the loop's thread
+  void start_renewal();
+  void on_fresh(Renewal::Fresh fresh);
+  bool check_home();
+  void connect_again();
+  void start_waiting();
+  void await_home(Submission submission);
+  void end_late_calls(TimeNs now);
 
   void run_thread(std::promise<Failure>* opened);
   void hand_over(Submission submission);
@@ -94,15 +106,20 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
 
   const ClientOptions options_;
   const Place place_;
-  const Registered registered_;
-  const InstanceId instance_;
+  const RegisterInput input_;  // of the first registration
   std::atomic<std::uint64_t> next_request_{1};
   std::atomic<bool> closing_{false};
-  bool maps_arena_ = false;
+  std::atomic<bool> maps_arena_{false};
 
   // The loop's thread's.
+  InstanceId instance_;
+  bool local_ = false;             // the way it is connected
+  bool away_ = false;              // without a connection, and at work to get one
+  TimeNs connect_until_ = kNever;  // for the attempt that is being made
+  WaitingCalls waiting_;
   std::unique_ptr<Loop> loop_;
-  std::unique_ptr<Mailbox> mailbox_;  // kThread
+  std::unique_ptr<Mailbox> mailbox_;
+  std::unique_ptr<Renewal> renewal_;
   std::unique_ptr<UcxTransport> transport_;
   std::unique_ptr<Session> session_;
   TimeNs wake_at_ = kNever;  // of a bounded wait
@@ -112,8 +129,9 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   bool unregister_ = false;    // the sidecar knows us and is there to be told
 
   std::thread thread_;
-  std::mutex mutex_;
-  std::vector<Submission> submissions_;  // under mutex_
+  mutable std::mutex mutex_;
+  std::vector<Submission> submissions_;           // under mutex_
+  std::shared_ptr<const Registered> registered_;  // under mutex_; written by the loop's thread only
 };
 
 }  // namespace sidecar::client_internal

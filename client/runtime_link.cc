@@ -43,13 +43,20 @@ std::uint64_t random_link() {
 
 void Runtime::set_hooks() {
   LoopHooks hooks;
-  hooks.on_step = [this] { return session_ != nullptr && session_->step(); };
+  hooks.on_step = [this] {
+    if (session_ == nullptr) return false;
+    const bool changed = check_home();
+    return session_->step() || changed;
+  };
   hooks.next_deadline = [this] {
-    return session_ == nullptr ? wake_at_ : std::min(wake_at_, session_->next_deadline());
+    if (session_ == nullptr) return wake_at_;
+    return std::min({wake_at_, session_->next_deadline(), waiting_.next_deadline(), connect_until_});
   };
   hooks.on_timer = [this](TimeNs now) {
     if (now >= wake_at_) wake_at_ = kNever;  // it has served: the loop is awake
-    if (session_ != nullptr) session_->on_timer(now);
+    if (session_ == nullptr) return;
+    session_->on_timer(now);
+    end_late_calls(now);
   };
   loop_->set_hooks(std::move(hooks));
 }
@@ -71,7 +78,8 @@ Failure Runtime::set_up() {
 }
 
 Failure Runtime::connect(bool local, TimeNs until) {
-  const std::string& address = local ? registered_.local_address : registered_.net_address;
+  const std::string& address = local ? registered_->local_address : registered_->net_address;
+  local_ = local;
   if (address.empty()) return {Errc::kUnavailable, rank(), "the sidecar names no address to connect to"};
   transport_.reset();
   session_.reset();
@@ -88,24 +96,15 @@ Failure Runtime::connect(bool local, TimeNs until) {
   session.writable_views = options_.writable_views;
   session.now = &Loop::now_ns;
   session.map = map_arena;
+  session.let_go = [this](InstanceId instance) { renewal_->let_go(instance); };
   session_ = std::make_unique<Session>(std::move(session), *transport_, weak_from_this());
   transport_->set_events(*session_);
-  maps_arena_ = session_->map_own_arena(registered_.arena);
+  maps_arena_ = session_->map_own_arena(registered_->arena);
   if (local && !maps_arena_) return {Errc::kUnavailable, rank(), "the sidecar's arena cannot be mapped"};
-
-  Hello hello;
-  hello.role = Role::kClient;
-  hello.link = random_link();
-  hello.rank = options_.rank;  // whom the ticket is for: a member of the group, not always its leader
-  hello.instance = instance_;
-  hello.to_instance = registered_.sidecar;
-  hello.pid = ::getpid();
-  hello.node = Name(options_.node.empty() ? host_name() : options_.node);
-  hello.ticket = Ticket(registered_.ticket);
-  session_->connect({local, false, Name(address)}, hello);
+  session_->connect({local, false, Name(address)}, hello());
   drive_until(until, [this] { return session_->link_state() != Session::LinkState::kConnecting; });
   if (session_->link_state() == Session::LinkState::kConnecting) {
-    session_->close_link();
+    session_->close_link({Errc::kUnavailable, rank(), "the sidecar did not accept the connection in time"});
     return {Errc::kUnavailable, rank(), "the sidecar did not accept the connection in time"};
   }
   if (session_->up()) return {Errc::kOk, kNoRank, ""};
@@ -113,8 +112,22 @@ Failure Runtime::connect(bool local, TimeNs until) {
   return session_->why_down();
 }
 
+Hello Runtime::hello() const {
+  Hello hello;
+  hello.role = Role::kClient;
+  hello.link = random_link();
+  hello.rank = options_.rank;  // whom the ticket is for: a member of the group, not always its leader
+  hello.instance = instance_;
+  hello.to_instance = registered_->sidecar;
+  hello.pid = ::getpid();
+  hello.node = Name(input_.node);
+  hello.ticket = Ticket(registered_->ticket);
+  return hello;
+}
+
 // Everybody else is gone. What still waits is ended, what is given up is told, then goodbye.
 void Runtime::tear_down() {
+  renewal_.reset();
   if (session_ != nullptr) {
     take_submissions();
     if (session_->up()) {
@@ -124,7 +137,8 @@ void Runtime::tear_down() {
       drive_until(Loop::now_ns() + kSecond / 2, [this] { return session_->over(); });
     }
     unregister_ = unregister_ && session_->up();
-    session_->close_link();
+    end_calls();
+    session_->close_link({Errc::kUnavailable, rank(), "the client was closed"});
   }
   mailbox_.reset();
   transport_.reset();

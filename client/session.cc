@@ -28,12 +28,16 @@ Session::~Session() {
 }
 
 void Session::connect(const ConnectOptions& options, const Hello& hello) {
-  CHECK(state_ == LinkState::kNone || (state_ == LinkState::kDown && ops_.empty()));
+  CHECK(state_ == LinkState::kNone || state_ == LinkState::kDown);
   state_ = LinkState::kConnecting;
+  releases_.begin(++epoch_);
+  if (connection_ != nullptr) connection_->end();
+  connection_ = std::make_shared<Connection>(hello.instance, options_.let_go);
   link_ = transport_.connect(options, hello);
 }
 
 bool Session::map_own_arena(const ArenaInfo& arena) {
+  own_arena_ = {};
   if (!options_.map_arenas) return false;
   const MappedRegion* const writable = mappings_.get(arena, true);
   if (writable != nullptr) own_arena_ = *writable;
@@ -49,8 +53,14 @@ void Session::start(std::unique_ptr<Op> taken, Message& message, ConstBytes payl
     erase_if_idle(request);
     return;
   }
+  if (op.has_slot && op.slot_epoch != epoch_) {
+    report(op, {Errc::kPeerLost, options_.rank,
+                "buffer: the connection that it was allocated on has ended; allocate another"});
+    erase_if_idle(request);
+    return;
+  }
   if (!understood(message)) {
-    if (op.has_slot) releases_.add_slot(op.slot);
+    if (op.has_slot) releases_.add_slot(op.slot, op.slot_epoch);
     report(op, {Errc::kUnavailable, options_.rank,
                 "the sidecar is older than this client and knows neither groups that copy together nor GPUs; "
                 "update it"});
@@ -129,10 +139,10 @@ void Session::lose(const Failure& why) {
   end_all(why);
 }
 
-void Session::close_link() {
+void Session::close_link(const Failure& why) {
   if (state_ != LinkState::kUp && state_ != LinkState::kConnecting) return;
   transport_.close(link_);
-  lose({Errc::kUnavailable, options_.rank, "the client was closed"});
+  lose(why);
 }
 
 void Session::cancel(RequestId request) {
@@ -193,7 +203,7 @@ void Session::on_link_down(LinkId link, const Error& why) {
   const bool was_up = state_ == LinkState::kUp;
   Failure failure = failure_of(why);
   if (was_up) {
-    failure.message = "the sidecar is gone (" + failure.message + "); connect again when it is back";
+    failure.message = "the sidecar is gone (" + failure.message + ")";
     failure.code = Errc::kPeerLost;
   }
   failure.rank = options_.rank;
@@ -217,7 +227,7 @@ void Session::on_message(LinkId link, const Message& message, const Incoming& in
     if (!ping->answer) send_plain(Ping{ping->value, true});
   } else if (std::get_if<Goodbye>(&message) != nullptr) {
     transport_.close(link_);
-    lose({Errc::kPeerLost, options_.rank, "the sidecar has shut down; connect again when it is back"});
+    lose({Errc::kPeerLost, options_.rank, "the sidecar has shut down"});
   } else {
     LOG_WARN_LIMITED("the sidecar of rank {} sent what no client expects", options_.rank);
   }

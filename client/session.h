@@ -29,6 +29,9 @@ struct SessionOptions {
   bool writable_views = false;
   std::function<TimeNs()> now;
   MapArena map;
+  // Of an earlier connection, made as that instance, no view and no buffer is left. Any thread, and not while
+  // the session is ending; may be empty.
+  std::function<void(InstanceId instance)> let_go{};
 };
 
 class Session final : public Events {
@@ -41,9 +44,11 @@ class Session final : public Events {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // One attempt; may be repeated after it ended in kDown before it was ever kUp.
+  // One attempt; may be repeated whenever the one before, or the connection that it made, has ended. Calls,
+  // views and buffers of an earlier connection have nothing to do with the new one.
   void connect(const ConnectOptions& options, const Hello& hello);
-  // Maps the sidecar's own arena, for allocate and recv. False: bytes will be sent instead.
+  // Maps the arena of the sidecar to be connected to, for allocate and recv. False: bytes will be sent
+  // instead.
   bool map_own_arena(const ArenaInfo& arena);
   [[nodiscard]] bool maps_own_arena() const { return own_arena_.data != nullptr; }
 
@@ -61,7 +66,7 @@ class Session final : public Events {
   // Says goodbye; over() once that is on its way, or when there is nobody to tell.
   void say_goodbye();
   [[nodiscard]] bool over() const { return state_ != LinkState::kUp || goodbye_sent_; }
-  void close_link();
+  void close_link(const Failure& why);
 
   [[nodiscard]] LinkState link_state() const { return state_; }
   [[nodiscard]] bool up() const { return state_ == LinkState::kUp; }  // any thread
@@ -118,7 +123,9 @@ class Session final : public Events {
   std::weak_ptr<Keeper> keeper_;
   std::atomic<LinkState> state_ = LinkState::kNone;  // written by the loop's thread only
   LinkId link_;
-  std::uint16_t version_ = 0;
+  Epoch epoch_ = 0;
+  std::shared_ptr<Connection> connection_;
+  std::atomic<std::uint16_t> version_ = 0;
   Failure why_down_;
   bool goodbye_sent_ = false;
 

@@ -49,9 +49,9 @@ void Session::on_stale_reply(const Reply& reply, const Incoming& incoming) {
   if (incoming.present()) transport_.discard(incoming);
   if (reply.code != Errc::kOk || reply.where != Where::kArena) return;
   if (reply.meta.id.empty()) {
-    releases_.add_slot(reply.offset);
+    releases_.add_slot(reply.offset, epoch_);
   } else {
-    releases_.add_view(reply.view);
+    releases_.add_view(reply.view, epoch_);
   }
 }
 
@@ -103,10 +103,12 @@ void Session::view_in_arena(Op& op, const Reply& reply) {
     content->mapping = mapping->keep;
     content->pin = mapping->pin;
     content->grant = reply.view;
+    content->epoch = epoch_;
+    content->connection = connection_;
     report_value<View>(op, View(std::move(content)));
     return;
   }
-  releases_.add_view(reply.view);
+  releases_.add_view(reply.view, epoch_);
   if (keeper == nullptr) {
     report(op, {Errc::kCancelled, options_.rank, "the client was closed"});
   } else if (op.by_value || mapping != nullptr) {

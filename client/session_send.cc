@@ -22,7 +22,7 @@ void Session::on_send_reply(Op& op, const Reply& reply) {
     op.outcome = failure_of(reply);
     // Refused as a whole: the sidecar has not taken the buffer over and keeps it for us. When destinations
     // have failed it did take it, and the same place may be somebody's new buffer by now.
-    if (op.has_slot && reply.failures == 0) releases_.add_slot(op.slot);
+    if (op.has_slot && reply.failures == 0) releases_.add_slot(op.slot, op.slot_epoch);
   }
   settle_send(op);
 }
@@ -70,7 +70,7 @@ void Session::on_allocate_reply(Op& op, const Reply& reply) {
              bytes > own_arena_.bytes - reply.offset) {
     report(op, {Errc::kProtocol, options_.rank, "the allocation does not lie in the arena"});
   } else if (keeper == nullptr) {
-    releases_.add_slot(reply.offset);
+    releases_.add_slot(reply.offset, epoch_);
     report(op, {Errc::kCancelled, options_.rank, "the client was closed"});
   } else {
     auto content = std::make_shared<SlotContent>();
@@ -83,6 +83,8 @@ void Session::on_allocate_reply(Op& op, const Reply& reply) {
     content->mapping = own_arena_.keep;
     content->pin = own_arena_.pin;
     content->slot = reply.offset;
+    content->epoch = epoch_;
+    content->connection = connection_;
     content->granted = true;
     report_value<Buffer>(op, Buffer(std::move(content)));
   }

@@ -125,6 +125,7 @@ Expected<std::string> address_of(const Settings& settings) {
 Expected<Client> connect(const Settings& settings) {
   Expected<ClientOptions> options = options_of(settings);
   if (!options) return options.error();
+  options->reconnect = false;  // one command, one answer
   return Client::connect(std::move(*options));
 }
 

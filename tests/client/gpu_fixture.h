@@ -30,8 +30,8 @@ class OwnCuda final : public FakeCuda {
 
 // A connection that lent nothing.
 struct NoKeeper final : Keeper {
-  void give_up_view(std::uint64_t) override { ADD_FAILURE() << "no view was given"; }
-  void give_up_slot(std::uint64_t) override { ADD_FAILURE() << "no slot was given"; }
+  void give_up_view(std::uint64_t, Epoch) override { ADD_FAILURE() << "no view was given"; }
+  void give_up_slot(std::uint64_t, Epoch) override { ADD_FAILURE() << "no slot was given"; }
 };
 
 class GpuFixture : public ::testing::Test {

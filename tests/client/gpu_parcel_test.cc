@@ -192,8 +192,8 @@ TEST_F(GpuParcel, NothingIsLostWhicheverCallFails) {
 
 TEST_F(GpuParcel, AViewGoesToTheGpuItsArenaPinnedOnce) {
   struct Nobody final : Keeper {
-    void give_up_view(std::uint64_t) override {}
-    void give_up_slot(std::uint64_t) override {}
+    void give_up_view(std::uint64_t, Epoch) override {}
+    void give_up_slot(std::uint64_t, Epoch) override {}
   };
   std::vector<std::byte> arena(4096, std::byte{7});
   {

@@ -224,7 +224,9 @@ TEST_P(LiveClient, CancelEndsAWait) {
 }
 
 TEST_P(LiveClient, AKilledSidecarEndsEveryCallSoon) {
-  Client client = cluster_.client(1, options());
+  ClientOptions once = options();
+  once.reconnect = false;
+  Client client = cluster_.client(1, once);
   std::vector<Future<View>> waiting;
   for (int i = 0; i < 10; ++i) waiting.push_back(client.recv_async("never", 0, kForever));
   EXPECT_FALSE(waiting[0].wait(milliseconds(50)));

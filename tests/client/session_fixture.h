@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/arguments.h"
+#include "client/parcel.h"
 #include "client/session.h"
 
 namespace sidecar::client_internal {
@@ -75,8 +76,12 @@ class SessionTest : public ::testing::Test {
   class ForwardingKeeper final : public Keeper {
    public:
     explicit ForwardingKeeper(SessionTest* test) : test_(test) {}
-    void give_up_view(std::uint64_t view) override { test_->session->releases().add_view(view); }
-    void give_up_slot(std::uint64_t slot) override { test_->session->releases().add_slot(slot); }
+    void give_up_view(std::uint64_t view, Epoch epoch) override {
+      test_->session->releases().add_view(view, epoch);
+    }
+    void give_up_slot(std::uint64_t slot, Epoch epoch) override {
+      test_->session->releases().add_slot(slot, epoch);
+    }
 
    private:
     SessionTest* test_;
@@ -87,6 +92,7 @@ class SessionTest : public ::testing::Test {
     options.rank = kRank;
     options.grace_ns = 2 * kSecond;
     options.now = [this] { return now; };
+    options.let_go = [this](InstanceId instance) { let_go.push_back(instance); };
     options.map = [this](const ArenaInfo& info, bool writable) -> Result<MappedRegion> {
       ++maps_tried;
       if (!mappable) return fail(Errc::kUnauthorized, "not yours");
@@ -97,7 +103,9 @@ class SessionTest : public ::testing::Test {
   }
 
   void link_up(std::uint16_t version = kProtocolVersionMax) {
-    session->connect({true, false, Name("127.0.0.1:1")}, Hello{});
+    Hello hello;
+    hello.instance = transport.links + 1;
+    session->connect({true, false, Name("127.0.0.1:1")}, hello);
     HelloAck answer;
     answer.version = version;
     session->on_link_up(LinkId{transport.links, 1}, answer);
@@ -159,6 +167,7 @@ class SessionTest : public ::testing::Test {
     call.op->read_by_sidecar = source == Source::kDevice;
     call.op->payload_owner = std::exchange(owner, nullptr);
     call.op->slot = slot;
+    call.op->slot_epoch = slot_epoch;
     Message out(std::in_place_type<Send>);
     std::get<Send>(out).request = call.request;
     std::get<Send>(out).source = source;
@@ -226,6 +235,8 @@ class SessionTest : public ::testing::Test {
   bool mappable = true;
   int maps_tried = 0;
   RequestId last_request = 0;
+  Epoch slot_epoch = 1;  // of the buffers that are sent: the first connection's
+  std::vector<InstanceId> let_go;
   std::shared_ptr<const void> owner;  // goes with the next send
   std::shared_ptr<std::vector<std::byte>> arena = std::make_shared<std::vector<std::byte>>(1 << 20);
   std::shared_ptr<ForwardingKeeper> keeper = std::make_shared<ForwardingKeeper>(this);

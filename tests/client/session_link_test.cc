@@ -235,7 +235,7 @@ TEST_F(SessionLink, MessagesThatNoClientExpectsAreDroppedWithTheirPayload) {
 
 TEST_F(SessionLink, GoodbyeComesAfterWhatIsGivenUpAndIsOverWhenSent) {
   link_up();
-  session->releases().add_view(900);
+  session->releases().add_view(900, 1);
   session->say_goodbye();
   ASSERT_EQ(transport.sent.size(), 2u);
   EXPECT_TRUE(std::holds_alternative<Release>(transport.sent[0].message));

@@ -128,7 +128,7 @@ TEST_P(Failures, SmokeARestartedSidecarJoinsWithoutAnyoneElseBeingRestarted) {
 }
 
 TEST_P(Failures, TheOwnSidecarKilledEndsEveryCallWithPeerLost) {
-  Client consumer = cluster_.client(this->consumer());
+  Client consumer = cluster_.client(this->consumer(), {.reconnect = false});
   auto waiting = consumer.recv_async("forever", 0);
   EXPECT_FALSE(waiting.wait(milliseconds(50)));
   cluster_.kill(this->consumer());

@@ -15,8 +15,15 @@
 // mark_done; they share the group's data.
 //
 // Each call exists twice: waiting, and with _async returning a Future. Every call has a deadline, its own or
-// that of the options. When the sidecar is lost, all calls end with kPeerLost naming its rank, and the way on
-// is to connect anew.
+// that of the options. When the sidecar is lost, all calls under way end with kPeerLost naming its rank, and
+// the client connects again by itself (ClientOptions::reconnect). Views of before stay mapped and, if the
+// bytes lay in that sidecar's own arena, as they are; those that it had from a neighbour on the same node are
+// the neighbour's again once their sidecar is dead, and may change. A Buffer of before can not be sent any
+// more (kPeerLost).
+//
+// A client that is silent for longer than its lease, since its process was stopped, is lost to the sidecar:
+// its calls end, and what it was sending. A thread of the library's own renews the lease, whoever makes
+// progress.
 //
 // Threads: with Progress::kThread any thread may call anything, close() included. With Progress::kCaller one
 // thread does everything, including destroying views. Callbacks (Future::then) run where progress is made and
@@ -129,7 +136,7 @@ class Client {
   // Progress::kCaller: makes progress, waiting for work up to `wait_max`.
   void poll(std::chrono::nanoseconds wait_max = std::chrono::nanoseconds{0});
 
-  [[nodiscard]] bool connected() const;  // false after the sidecar was lost or the client was closed
+  [[nodiscard]] bool connected() const;  // false while the sidecar is lost, and after the client was closed
   [[nodiscard]] Rank rank() const;       // of the sidecar this client talks to: its group's leader
   [[nodiscard]] bool shares_memory()
       const;  // the sidecar's arena is mapped here: allocate and recv copy nothing

@@ -47,6 +47,11 @@ struct ClientOptions {
   // How long after a call's deadline the client waits for the sidecar's own verdict. Only a sidecar that
   // hangs needs it.
   std::chrono::nanoseconds grace = std::chrono::seconds(2);
+  // When the sidecar is lost, or has ended this client's registration because nothing was heard of the client
+  // for too long: true: the client registers and connects again by itself, for as long as that takes. Calls
+  // under way end with kPeerLost; calls made meanwhile wait within their deadlines (with a deadline of 0:
+  // kUnavailable). false: they all fail, and the way on is another Client.
+  bool reconnect = true;
   bool map_arenas = true;  // false: never share memory, have all bytes sent (for tests and odd containers)
   bool writable_views = false;  // see View::writable_data
 
