@@ -122,6 +122,7 @@ struct Datum {
   std::uint64_t room_kept = 0;  // for those that have none yet: 0 or `largest`
   std::uint32_t receiving = 0;  // chunks in state kReceiving
   bool dropped_early = false;   // some chunk was marked done before it came
+  Handle named_by;              // the client that did so before anything came
   TimeNs touched = 0;
   using ChunkList = List<ChunkEntry, &ChunkEntry::in_datum>;
   ChunkList chunks;

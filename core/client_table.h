@@ -32,6 +32,8 @@ struct Client {
   using SendList = List<Shard, &Shard::in_client>;
   using WaiterList = List<Waiter, &Waiter::in_client>;
   using AllocationList = List<Allocation, &Allocation::in_client>;
+  std::uint64_t bytes = 0;  // of `sends` and `allocations`
+  std::uint32_t ids = 0;    // it was the first to name them, and nothing has come of them
   SendList sends;
   WaiterList waiters;
   List<Grant, &Grant::in_client> grants;
@@ -65,6 +67,8 @@ class ClientTable {
     all_.remove(client);
     clients_.release(client);
   }
+  Client* find(Handle handle) { return clients_.find(handle); }
+  [[nodiscard]] Handle handle_of(const Client& client) const { return clients_.handle_of(&client); }
   [[nodiscard]] const ClientList& all() const { return all_; }
   Pool<Allocation>& allocations() { return allocations_; }
   [[nodiscard]] const Pool<Allocation>& allocations() const { return allocations_; }

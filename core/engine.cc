@@ -276,6 +276,8 @@ Engine::~Engine() {
   timers_.cancel(tick_);
   timers_.cancel(orphans_);
   outbox_.clear(timers_, [&](Slot* slot) { drop_reference(slot); });
+  while (peers_.line().pop_front() != nullptr) {
+  }
   completions_.for_each([&](Completion& completion) {
     if (completion.slot != nullptr) drop_reference(completion.slot);
     if (completion.peer != nullptr) peers_.quarantines().release(completion.peer);

@@ -44,6 +44,10 @@ struct EngineOptions {
   TimeNs orphan_grace = 600 * kSecond;  // how long chunks are kept while no client is here to get them
   std::uint32_t parked_max = kParkedMax;
   std::uint32_t waiting_sends_max = kWaitingSendsMax;
+  // Of one client each.
+  std::uint32_t client_calls_max = kClientCallsMax;  // receives, sends, allocations
+  std::uint32_t client_ids_max = kClientIdsMax;      // named, and nothing has come of them
+  std::uint64_t client_bytes_max = UINT64_MAX;       // of its sends that are not over and its allocations
   std::uint64_t eager_max = kEagerBytesMax;
 };
 
@@ -188,6 +192,13 @@ class Engine final : public Events, public DeviceEvents {
   void client_gone(Client& client, bool proven);
   void forget_client(Client& client);
 
+  // engine_limits.cc: what one client may cost the others
+  [[nodiscard]] Status may_call(std::size_t under_way) const;
+  [[nodiscard]] Status may_hold(const Client& client, std::uint64_t bytes) const;
+  Datum* name_datum(Client& client, const DataId& id, const Hash128& hash);
+  void unname_datum(Datum& datum);
+  [[nodiscard]] Error too_many_ids() const;
+
   // engine_orphans.cc: what is here while nobody is
   void note_clients();
   void free_orphans();
@@ -272,6 +283,8 @@ class Engine final : public Events, public DeviceEvents {
   [[nodiscard]] std::size_t unsettled(const Peer& peer) const;
   [[nodiscard]] bool wants_link(const Peer& peer) const;
   void want_link(Peer& peer);
+  void begin_link(Peer& peer);
+  void set_state(Peer& peer, LinkState state);
   bool map_foreign(const ArenaInfo& info);
   void link_failed(Peer& peer);
   void watch_for_end(Peer& peer);
@@ -359,6 +372,7 @@ class Engine final : public Events, public DeviceEvents {
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
   std::size_t owed_resumes_ = 0;                              // peers with owed_resume
+  std::uint32_t connecting_ = 0;                              // peers that are being connected to
   TimeNs alone_since_ = kNever;                               // no client is registered; kNever: some are
   TimerNode orphans_;                                         // more of them are to be freed
   std::uint64_t orphans_burst_ = 0, orphan_bytes_burst_ = 0;  // freed, and not yet logged

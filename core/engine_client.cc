@@ -118,6 +118,9 @@ void Engine::on_allocate(Client& client, const Allocate& allocate) {
     answer(client, allocate.request, Error{code, kNoRank, what, a, b});
   };
   if (draining_) return refuse_with(Errc::kUnavailable, "allocate: this sidecar is draining");
+  Status status = may_call(client.allocations.size());
+  if (status) status = may_hold(client, allocate.bytes);
+  if (!status) return answer(client, allocate.request, status.error());
   if (options_.arena_info.path.empty()) {
     return refuse_with(Errc::kUnavailable, "allocate: this sidecar's arena cannot be mapped");
   }
@@ -137,6 +140,7 @@ void Engine::on_allocate(Client& client, const Allocate& allocate) {
   allocation->bytes = allocate.bytes;
   allocation->unit_bytes = unit;
   client.allocations.push_back(allocation);
+  client.bytes += allocation->bytes;
   if (outbox_.line().empty()) allocation->slot = memory_.take_send(allocate.bytes, unit);
   if (allocation->slot != nullptr) return answer_allocation(*allocation);
   ++counters_.parked;
@@ -166,6 +170,7 @@ void Engine::drop_allocation(Allocation& allocation) {
     release(std::exchange(allocation.slot, nullptr));
   }
   allocation.client->allocations.remove(&allocation);
+  allocation.client->bytes -= allocation.bytes;
   clients_.allocations().release(&allocation);
 }
 

@@ -50,6 +50,7 @@ Result<ChunkEntry*> Engine::admit(const Peer& peer, const ChunkMeta& meta, const
 // The first message of a datum fixes its mode and its producer; later ones must agree.
 Status Engine::agree(Datum& datum, const Peer& peer, bool stream) {
   if (!datum.mode_known) {
+    unname_datum(datum);
     datum.mode_known = true;
     datum.stream = stream;
     datum.producer = peer.rank;
@@ -226,6 +227,7 @@ void Engine::tidy(Datum* datum) {
 void Engine::erase_datum(Datum* datum) {
   if (std::exchange(datum->awaited, false)) --peer_of(datum->producer).awaited;
   keep_room(*datum);
+  unname_datum(*datum);
   store_.erase(datum);
 }
 

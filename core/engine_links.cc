@@ -19,11 +19,37 @@ bool Engine::wants_link(const Peer& peer) const {
   return peer.links_in == 0 && (peer.awaited > 0 || !peer.lent.empty());
 }
 
+// A few at a time: where many sidecars begin to send to all others, connecting to all of them at once would
+// take each attempt longer than it may. The time in line is not held against the peer.
 void Engine::want_link(Peer& peer) {
   if (peer.state != LinkState::kDown || peer.retry.set()) return;
+  if (connecting_ < kConnectingMax) return begin_link(peer);
+  set_state(peer, LinkState::kInLine);
+  peer.lined_since = host_.now();
+  peers_.line().push_back(&peer);
+}
+
+void Engine::begin_link(Peer& peer) {
   if (peer.wanted_since == kNever) peer.wanted_since = host_.now();
-  peer.state = LinkState::kResolving;
+  set_state(peer, LinkState::kResolving);
   directory_.resolve(peer.rank);
+}
+
+// Who leaves its place among those being connected to leaves it to the next in line.
+void Engine::set_state(Peer& peer, LinkState state) {
+  const auto connects = [](const Peer& p) {
+    return p.state == LinkState::kResolving || p.state == LinkState::kConnecting;
+  };
+  if (peer.in_line.linked()) peers_.line().remove(&peer);
+  connecting_ -= connects(peer) ? 1 : 0;
+  peer.state = state;
+  connecting_ += connects(peer) ? 1 : 0;
+  while (connecting_ < kConnectingMax) {
+    Peer* const next = peers_.line().front();
+    if (next == nullptr) return;
+    if (next->wanted_since != kNever) next->wanted_since += host_.now() - next->lined_since;
+    begin_link(*next);
+  }
 }
 
 void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
@@ -48,7 +74,7 @@ void Engine::on_resolved(Rank rank, const Result<PeerRecord>& record) {
   if (connect.local) hello.arena = options_.arena_info;
   connect.address = connect.local ? record->local_address : record->net_address;
   peer->local = connect.local;
-  peer->state = LinkState::kConnecting;
+  set_state(*peer, LinkState::kConnecting);
   peer->out = transport_.connect(connect, hello);
   Link& link = add_link(peer->out, Link::Kind::kPeerOut);
   link.peer = peer;
@@ -75,7 +101,7 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
     return protocol_error(*link, "HelloAck: another process answers there");
   }
   const TimeNs now = host_.now();
-  peer.state = LinkState::kUp;
+  set_state(peer, LinkState::kUp);
   peer.mapped = answer.mapped;
   peer.version = answer.version;
   peer.eager_sent = peer.eager_consumed = 0;
@@ -112,7 +138,7 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
 }
 
 void Engine::link_failed(Peer& peer) {
-  peer.state = LinkState::kDown;
+  set_state(peer, LinkState::kDown);
   peer.out = {};
   peer.mapped = false;
   peer.backoff = peer.backoff == 0 ? kBackoffFirst : std::min(peer.backoff * 2, kBackoffMax);
@@ -214,20 +240,22 @@ void Engine::close_links(Peer& peer) {
   peer.links_in = 0;
   peer.out = {};
   peer.mapped = false;
-  peer.state = LinkState::kDown;
   timers_.cancel(peer.retry);
+  set_state(peer, LinkState::kDown);
 }
 
 // Lost: nothing heard on any link for the peer time-out although something depends on it.
 void Engine::check_peer(Peer& peer) {
   if (peer.state == LinkState::kUp) return pump(peer);
   if (!wants_link(peer)) {
+    if (peer.state == LinkState::kInLine) set_state(peer, LinkState::kDown);
     peer.wanted_since = kNever;
     return;
   }
   check_departed(peer);
   if (!wants_link(peer)) return;
   want_link(peer);
+  if (peer.state == LinkState::kInLine) return;
   const TimeNs since = std::max(peer.wanted_since == kNever ? host_.now() : peer.wanted_since, peer.heard);
   if (host_.now() - since > options_.peer_timeout) {
     lose_peer(

@@ -192,6 +192,7 @@ void Engine::answer_shard(Shard& shard, const Error* error) {
   }
   Client& client = *std::exchange(shard.client, nullptr);
   client.sends.remove(&shard);
+  client.bytes -= shard.slice.bytes;
   if (client.connected) send_plain(client.link, scratch_);
 }
 
@@ -202,7 +203,10 @@ void Engine::drop_outgoing(Outgoing& outgoing) {
   while (Shard* shard = outgoing.shards.pop_front()) {
     timers_.cancel(shard->timer);
     discard(shard->link, std::exchange(shard->incoming, {}));
-    if (shard->client != nullptr) shard->client->sends.remove(shard);
+    if (shard->client != nullptr) {
+      shard->client->sends.remove(shard);
+      shard->client->bytes -= shard->slice.bytes;
+    }
     outbox_.erase(shard);
   }
   while (Destination* destination = outgoing.destinations.pop_front()) outbox_.erase(destination);

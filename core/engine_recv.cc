@@ -137,7 +137,10 @@ void Engine::on_recv(Client& client, const Recv& recv) {
     if (gone) return answer(client, recv.request, chunk_gone(*datum));
   }
   if (recv.timeout_ns == 0) return refuse_with(Errc::kTimeout, "recv: the chunk is not here");
-  if (datum == nullptr) datum = store_.make(recv.id, hash, host_.now());
+  if (const Status status = may_call(client.waiters.size()); !status)
+    return answer(client, recv.request, status.error());
+  if (datum == nullptr) datum = name_datum(client, recv.id, hash);
+  if (datum == nullptr) return answer(client, recv.request, too_many_ids());
   wait_for(client, recv, *datum);
 }
 
@@ -216,7 +219,14 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
   Datum* datum = store_.find(done.id, hash);
   if (datum != nullptr && datum->past_end(done.chunk))
     return refuse_with("chunk_id: past the end of the datum");
-  if (datum == nullptr) datum = store_.make(done.id, hash, host_.now());
+  if (datum == nullptr) datum = name_datum(client, done.id, hash);
+  if (datum == nullptr) return answer(client, done.request, too_many_ids());
+  if (datum->done.runs() >= kGapsMax && !datum->done.contains(done.chunk)) {
+    return answer(client, done.request,
+                  Error{Errc::kNoSpace, kNoRank,
+                        "mark_done: too many gaps between the chunks of this id that are done (gaps)",
+                        datum->done.runs(), 0});
+  }
   if (datum->done.add(done.chunk)) {
     ++counters_.dones;
     hide_chunk(client, *datum, done.chunk);

@@ -15,6 +15,7 @@ Status Engine::check_send(const Client& client, const Send& send, const Incoming
   if (draining_) return fail(Errc::kUnavailable, "send: this sidecar is draining", options_.rank);
   if (const Status status = check_meta(send.meta); !status) return status;
   if (const Status status = check_known(client, send.destinations); !status) return status;
+  if (const Status status = may_call(client.sends.size()); !status) return status;
   if (const Status status = check_source(client, send, incoming); !status) return status;
   const bool needs_room = send.source != Source::kSlot && send.source != Source::kNothing;
   if (needs_room && !memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
@@ -37,6 +38,8 @@ Status Engine::check_source(const Client& client, const Send& send, const Incomi
                   "shard: only a tensor's bytes, from a payload or a GPU, are shared out");
     bytes = shard_of(bytes, send.shard, send.shards).bytes;
   }
+  const bool more = send.source != Source::kSlot && send.source != Source::kNothing;
+  if (const Status status = more ? may_hold(client, bytes) : Status{}; !status) return status;
   switch (send.source) {
     case Source::kInline:
       if (send.inline_bytes != bytes) return fail(Errc::kInvalidArgument, "bytes: not as many as are inline");
@@ -110,6 +113,7 @@ void Engine::on_send(Link& link, const Send& send, const Incoming& incoming) {
   Shard& shard = add_shard(*outgoing, client, send.request, send.timeout_ns);
   shard.source = send.source;
   shard.slice = together ? shard_of(send.meta.bytes, send.shard, send.shards) : Slice{0, send.meta.bytes};
+  client.bytes += shard.slice.bytes;
   shard.link = link.id;
   shard.incoming = incoming;
   if (send.source == Source::kDevice) shard.device = send.device;

@@ -12,7 +12,7 @@ const char* state_name(ChunkState state) {
 }
 
 const char* state_name(LinkState state) {
-  constexpr std::array<const char*, 4> kNames{"down", "connecting", "connecting", "connected"};
+  constexpr std::array<const char*, 5> kNames{"down", "in line", "connecting", "connecting", "connected"};
   return kNames[static_cast<std::size_t>(state)];
 }
 
@@ -157,9 +157,14 @@ void Engine::check_invariants() {
   clients_.allocations().for_each([&](const Allocation& a) { owned += a.slot != nullptr ? 1 : 0; });
   completions_.for_each([&](const Completion& completion) { owned += completion.slot != nullptr ? 1 : 0; });
   CHECK(owned == memory_.references());
+  std::uint32_t connecting = 0;
   for (const auto& peer : peers_.all()) {
     CHECK(peer->queue.size() <= peer->unsettled.size());
+    CHECK((peer->state == LinkState::kInLine) == peer->in_line.linked());
+    connecting += peer->state == LinkState::kResolving || peer->state == LinkState::kConnecting ? 1 : 0;
   }
+  CHECK(connecting == connecting_);
+  CHECK(connecting >= kConnectingMax || peers_.line().empty());
 }
 
 }  // namespace sidecar

@@ -19,9 +19,13 @@ inline constexpr std::size_t kSlotAlign = 64;                      // slot sizes
 inline constexpr std::size_t kEagerBytesMax = 64 * 1024;           // rendezvous above
 inline constexpr std::size_t kEagerWindowBytes = 4 * 1024 * 1024;  // eager bytes a sender may have unconsumed
 inline constexpr std::uint32_t kTransferWindow = 16384;            // unacknowledged transfers per peer
-inline constexpr std::uint32_t kPartsMax = 256;                    // that one chunk may come in
-inline constexpr std::uint32_t kParkedMax = 4096;          // incoming payloads waiting for room, per sidecar
-inline constexpr std::uint32_t kWaitingSendsMax = 16384;   // sends and allocations waiting for room, likewise
+inline constexpr std::uint32_t kConnectingMax = 8;        // peers that a sidecar connects to at a time
+inline constexpr std::uint32_t kPartsMax = 256;           // that one chunk may come in
+inline constexpr std::uint32_t kParkedMax = 4096;         // incoming payloads waiting for room, per sidecar
+inline constexpr std::uint32_t kWaitingSendsMax = 16384;  // sends and allocations waiting for room, likewise
+inline constexpr std::uint32_t kClientCallsMax = 65536;   // of each kind that one client has under way
+inline constexpr std::uint32_t kClientIdsMax = 262144;    // that it named and nothing has come of
+inline constexpr std::uint32_t kGapsMax = 65536;  // between the chunks of a datum that are marked done
 inline constexpr std::uint32_t kTombstonesMin = 1u << 20;  // data ids remembered after they are done
 inline constexpr std::uint64_t kTombstoneNs = 600ull * 1'000'000'000ull;
 

@@ -14,7 +14,7 @@
 
 namespace sidecar {
 
-enum class LinkState : std::uint8_t { kDown, kResolving, kConnecting, kUp };
+enum class LinkState : std::uint8_t { kDown, kInLine, kResolving, kConnecting, kUp };
 
 struct Peer {
   Rank rank = kNoRank;
@@ -39,6 +39,8 @@ struct Peer {
   // When we last heard anything of this instance, on any link; and since when we have been trying in vain.
   TimeNs heard = 0;
   TimeNs wanted_since = kNever;
+  ListHook in_line;        // kInLine: it waits for its turn,
+  TimeNs lined_since = 0;  // since then
   std::uint32_t links_in = 0;
   // What we send it. `unsettled` in sequence order; `queue` what is to be sent on the next occasion.
   Sequence next_sequence = 1;
@@ -111,12 +113,15 @@ class PeerTable {
     return nullptr;
   }
   std::vector<ForeignArena>& arenas() { return arenas_; }
+  using Line = List<Peer, &Peer::in_line>;
+  Line& line() { return line_; }
   Pool<Quarantine>& quarantines() { return quarantines_; }
   [[nodiscard]] const Pool<Quarantine>& quarantines() const { return quarantines_; }
 
  private:
   std::vector<std::unique_ptr<Peer>> peers_;  // never removed: at most one per rank ever named
   FlatIndex by_rank_;
+  Line line_;  // those that wait to be connected to; destroyed before them, so emptied by the engine
   std::vector<ForeignArena> arenas_;
   Pool<Quarantine> quarantines_;
 };

@@ -71,6 +71,8 @@ class Ranges {
   }
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
+  // Runs of members that it takes to say which they are.
+  [[nodiscard]] std::size_t runs() const { return ranges_.size(); }
   // The smallest member; 0 when empty.
   [[nodiscard]] std::uint64_t lowest() const { return ranges_.empty() ? 0 : ranges_.front().begin; }
   // One past the largest member; 0 when empty.
