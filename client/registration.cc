@@ -120,6 +120,7 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
   request.set_protocol_version_max(kProtocolVersionMax);
   request.set_ucx_version(input.ucx_version);
   request.set_renews(true);
+  request.set_ticket(input.ticket);
 
   std::string address = input.address;
   for (int hop = 0; hop < 2; ++hop) {

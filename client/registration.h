@@ -23,6 +23,7 @@ struct RegisterInput {
   std::uint64_t recv_unit_bytes = 0;
   std::string node;
   std::string ucx_version;
+  std::string ticket;  // the one it has, when it registers again as the same instance
 };
 
 struct Registered {

@@ -51,8 +51,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   // The client may connect with that ticket, saying that rank. Registering again replaces its registration
-  // and its ticket.
-  virtual Result<Ticket> register_client(const ClientRegistration& client) = 0;
+  // and its ticket, and needs the one it has, `shown`: kUnauthorized without.
+  virtual Result<Ticket> register_client(const ClientRegistration& client, const Ticket& shown) = 0;
   // kNotFound: it is not registered, or not with a lease; kUnauthorized: that is not its ticket.
   // `let_go`: see the proto.
   virtual Status renew_client(InstanceId client, const Ticket& ticket,

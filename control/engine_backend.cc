@@ -6,7 +6,15 @@
 
 namespace sidecar {
 
-Result<Ticket> EngineBackend::register_client(const ClientRegistration& client) {
+Result<Ticket> EngineBackend::register_client(const ClientRegistration& client, const Ticket& shown) {
+  const bool registered_now = tickets_.knows(client.instance) && engine_.knows_client(client.instance);
+  if (registered_now && !tickets_.owns(client.instance, shown)) {
+    return fail(Errc::kUnauthorized,
+                "this client is registered: show its ticket, or register as another instance", client.rank);
+  }
+  if (tickets_.full())
+    tickets_.revoke_unless([this](InstanceId known) { return engine_.knows_client(known); });
+  if (const Status room = tickets_.room_for(client.instance); !room) return tl::unexpected(room.error());
   const Status registered = engine_.register_client(client);
   if (!registered) return tl::unexpected(registered.error());
   if (client.leased)

@@ -25,7 +25,7 @@ class EngineBackend final : public Backend {
         host_(host),
         drain_(drain) {}
 
-  Result<Ticket> register_client(const ClientRegistration& client) override;
+  Result<Ticket> register_client(const ClientRegistration& client, const Ticket& shown) override;
   Status renew_client(InstanceId client, const Ticket& ticket,
                       const std::vector<InstanceId>& let_go) override;
   Status unregister_client(InstanceId client, const Ticket& ticket) override;

@@ -60,6 +60,7 @@ struct Texts {
   std::string member_ttl = "10s";
   std::string lease = "10s";
   std::string orphan_grace = "10m";
+  std::string client_bytes = "0";
   std::string arena = "auto";
   std::string poll;
   std::string log_level;
@@ -115,6 +116,9 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
       "A client that does not renew its registration for so long is gone. Default 10s");
   add(app, "orphan-grace", texts.orphan_grace,
       "How long chunks are kept while no client is registered here, then freed. Default 10m");
+  add(app, "client-bytes", texts.client_bytes,
+      "How much one client may be sending or have allocated at a time, like 256M. Default 0: what the arena "
+      "holds");
   add(app, "log-level", texts.log_level, names_of(kLogLevels) + ". Default info, or what SIDECAR_LOG says");
   app.add_option(
          "--local-peer-ranks", options.local_peer_ranks,
@@ -160,6 +164,7 @@ tl::expected<void, Exit> convert(const Texts& texts, Options& options) {
     return {};
   };
   if (auto r = size("shm-size", texts.arena_bytes, options.arena_bytes); !r) return r;
+  if (auto r = size("client-bytes", texts.client_bytes, options.client_bytes); !r) return r;
   if (auto r = size("eager-max", texts.eager_max, options.eager_max); !r) return r;
   if (auto r = duration("peer-timeout", texts.peer_timeout, options.peer_timeout_ns); !r) return r;
   if (auto r = duration("drain-timeout", texts.drain_timeout, options.drain_timeout_ns); !r) return r;
@@ -344,6 +349,7 @@ std::string describe(const Options& options) {
   line("drain-timeout", duration_text(options.drain_timeout_ns));
   line("lease", duration_text(options.lease_ns));
   line("orphan-grace", duration_text(options.orphan_grace_ns));
+  line("client-bytes", options.client_bytes == 0 ? std::string("any") : size_text(options.client_bytes));
   return text;
 }
 

@@ -46,6 +46,7 @@ struct Options {
   TimeNs drain_timeout_ns = 10 * kSecond;
   TimeNs lease_ns = 10 * kSecond;          // of a client's registration
   TimeNs orphan_grace_ns = 600 * kSecond;  // how long chunks are kept while no client is registered
+  std::uint64_t client_bytes = 0;          // that one client may have under way; 0: all of the send region
   std::uint64_t eager_max = kEagerBytesMax;
   std::uint32_t receive_percent = 50;  // of the arena, for what arrives; the rest is for what is sent
   LogLevel log_level = LogLevel::kInfo;

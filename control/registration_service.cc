@@ -33,9 +33,10 @@ class RegistrationService final : public v1::Registration::Service {
       response->set_leader_grpc_address(member->grpc_address);
       return grpc::Status::OK;
     }
-    auto ticket =
-        ask<Result<Ticket>>(context_.mailbox, [&backend = context_.backend, client = std::move(client)] {
-          return backend.register_client(client);
+    auto ticket = ask<Result<Ticket>>(
+        context_.mailbox,
+        [&backend = context_.backend, client = std::move(client), shown = Ticket(request->ticket())] {
+          return backend.register_client(client, shown);
         });
     if (!ticket) return ticket.error();
     if (!*ticket) return to_grpc(ticket->error());
@@ -82,6 +83,7 @@ class RegistrationService final : public v1::Registration::Service {
           fmt::format("rank {} does not exist: there are {}", request.rank(), identity_.members->summary()));
     }
     if (request.node().size() > kNameBytesMax) return invalid("node is longer than 255 bytes");
+    if (request.ticket().size() > kTicketBytesMax) return invalid("ticket is too long");
     if (static_cast<std::size_t>(request.group_size()) > kDestinationsMax) {
       return invalid(
           fmt::format("group has {} ranks, at most {} are allowed", request.group_size(), kDestinationsMax));

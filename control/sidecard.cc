@@ -228,6 +228,7 @@ void Sidecard::make_engine() {
   wanted.hash_key[1] = random_bits();
   wanted.peer_timeout = options_.peer_timeout_ns;
   wanted.orphan_grace = options_.orphan_grace_ns;
+  if (options_.client_bytes > 0) wanted.client_bytes_max = options_.client_bytes;
   wanted.eager_max = options_.eager_max;
   engine_ = std::make_unique<Engine>(wanted, *transport_, *directory_, host_, copier_.get());
   transport_->set_events(*engine_);

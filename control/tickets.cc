@@ -38,14 +38,15 @@ Ticket Tickets::random() {
   return Ticket(std::string_view(text.data(), text.size()));
 }
 
+Status Tickets::room_for(InstanceId client) const {
+  if (!full() || clients_.contains(client)) return {};
+  return fail(Errc::kNoSpace, "too many clients are registered here", kNoRank, clients_.size(), kClientsMax);
+}
+
 Ticket Tickets::issue_client(InstanceId client, Rank rank) {
-  if (!clients_.contains(client) && clients_.size() >= kClientsMax) {
-    clients_.erase(std::min_element(clients_.begin(), clients_.end(), [](const auto& a, const auto& b) {
-      return a.second.used < b.second.used;
-    }));
-  }
+  CHECK(room_for(client));
   const Ticket ticket = random();
-  clients_.insert_or_assign(client, Client{rank, ++uses_, ticket});
+  clients_.insert_or_assign(client, Client{rank, ticket});
   return ticket;
 }
 
@@ -56,6 +57,10 @@ bool Tickets::owns(InstanceId client, const Ticket& ticket) const {
 
 Result<Ticket> Tickets::issue_peer(InstanceId from_instance, Rank from_rank, TimeNs now) {
   std::erase_if(peers_, [now](const Peer& peer) { return peer.expires <= now; });
+  // Whoever asks again and again in one rank's name takes nothing from the others.
+  const auto of_rank = [from_rank](const Peer& peer) { return peer.rank == from_rank; };
+  if (std::ranges::count_if(peers_, of_rank) >= static_cast<std::ptrdiff_t>(kPeerTicketsOfRank))
+    peers_.erase(std::ranges::find_if(peers_, of_rank));
   if (peers_.size() >= kPeerTicketsMax) {
     return fail(Errc::kNoSpace, "too many peers were given a ticket and did not connect", from_rank,
                 peers_.size(), kPeerTicketsMax);
@@ -74,7 +79,6 @@ Status Tickets::redeem(const Hello& hello, TimeNs now) {
     if (it->second.rank != hello.rank || !equal_in_constant_time(it->second.ticket, hello.ticket)) {
       return fail(Errc::kUnauthorized, "the ticket is not this client's", hello.rank);
     }
-    it->second.used = ++uses_;
     return {};
   }
   const auto it = std::find_if(peers_.begin(), peers_.end(), [&](const Peer& peer) {

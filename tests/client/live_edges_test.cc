@@ -19,6 +19,11 @@ class LiveEdges : public ::testing::Test {
   Cluster cluster_{{.nodes = {"a", "a"}, .arena = "32M"}};
 };
 
+// Nothing was heard of it, or that whoever was sending it has gone.
+bool did_not_come(const Expected<View>& view) {
+  return view.code() == Errc::kTimeout || view.code() == Errc::kPeerLost;
+}
+
 TEST_F(LiveEdges, ASidecarThatIsSlowToAnswerIsWaitedFor) {
   cluster_.process(0).signal(SIGSTOP);
   std::thread later([&] {
@@ -44,7 +49,7 @@ TEST_F(LiveEdges, WhatASendThatTimedOutHadToldIsNotReadWhenItsMemoryHasChanged) 
     EXPECT_EQ(sender.send({source.data(), Dtype::kU8, {source.size()}}, id, {{1}}).code(), Errc::kTimeout);
     std::ranges::fill(source, std::byte{2});  // it is the caller's again
     cluster_.process(0).signal(SIGCONT);
-    EXPECT_EQ(consumer.recv(id, 0, milliseconds(300)).code(), Errc::kTimeout);
+    EXPECT_TRUE(did_not_come(consumer.recv(id, 0, milliseconds(300))));
   }
 }
 
@@ -64,7 +69,7 @@ TEST_F(LiveEdges, ManySendsThatTimedOutAreNotReadWhenTheirMemoryHasChanged) {
   std::ranges::fill(source, std::byte{2});
   cluster_.process(0).signal(SIGCONT);
   for (ChunkIndex i = 0; i < 300; ++i)
-    EXPECT_EQ(consumer.recv("old", i, milliseconds(i == 0 ? 300 : 1)).code(), Errc::kTimeout) << i;
+    EXPECT_TRUE(did_not_come(consumer.recv("old", i, milliseconds(i == 0 ? 300 : 1)))) << i;
 }
 
 TEST_F(LiveEdges, ThreadsMayCallWhileAnotherCloses) {

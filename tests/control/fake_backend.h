@@ -16,9 +16,11 @@ class FakeBackend final : public Backend {
  public:
   FakeBackend(Loop& loop, InstanceId instance) : loop_(loop), tickets(instance) {}
 
-  Result<Ticket> register_client(const ClientRegistration& client) override {
+  Result<Ticket> register_client(const ClientRegistration& client, const Ticket& shown) override {
     CHECK_ON_LOOP(loop_);
     if (refuse.what[0]) return tl::unexpected(refuse);
+    if (tickets.knows(client.instance) && !tickets.owns(client.instance, shown))
+      return fail(Errc::kUnauthorized, "registered, and that is not its ticket");
     registered = client;
     return tickets.issue_client(client.instance, client.rank);
   }

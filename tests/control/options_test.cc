@@ -46,6 +46,7 @@ TEST(Options, RankAloneIsEnoughAndTheRestHasDefaults) {
   EXPECT_EQ(options->peer_timeout_ns, 30 * kSecond);
   EXPECT_EQ(options->lease_ns, 10 * kSecond);
   EXPECT_EQ(options->orphan_grace_ns, 600 * kSecond);
+  EXPECT_EQ(options->client_bytes, 0u);
   EXPECT_EQ(options->peers.find(3)->text(), "127.0.0.1:10003");
   EXPECT_FALSE(options->peers.knows(2));
   char host[256] = {};
@@ -189,7 +190,7 @@ TEST(Options, TheDescriptionShowsWhatIsInEffect) {
   EXPECT_THAT(text, HasSubstr("ranks 0 to 1"));
   EXPECT_THAT(text, HasSubstr("64 MiB"));
   EXPECT_THAT(text, HasSubstr("lease              10s"));
-  EXPECT_THAT(text, HasSubstr("orphan-grace       10m"));
+  EXPECT_THAT(text, HasSubstr("orphan-grace       600s"));
   EXPECT_THAT(text, HasSubstr("25"));
   EXPECT_THAT(text, HasSubstr("10001"));
 }

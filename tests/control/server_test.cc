@@ -96,8 +96,9 @@ TEST_F(ControlServerTest, TheLeaderRegistersMembersOfItsGroup) {
 }
 
 TEST_F(ControlServerTest, MembersRegisterWithTheLeaderInAnyOrderTwiceAndAfterLeaving) {
-  const auto member = [&](InstanceId instance, Rank rank) {
+  const auto member = [&](InstanceId instance, Rank rank, const Ticket& shown = {}) {
     v1::RegisterRequest asked = request();
+    asked.set_ticket(std::string(shown.view()));
     asked.set_client_instance(instance);
     asked.set_rank(rank);
     for (const Rank each : {2, 3, 1}) asked.add_group(each);
@@ -121,7 +122,7 @@ TEST_F(ControlServerTest, MembersRegisterWithTheLeaderInAnyOrderTwiceAndAfterLea
   EXPECT_TRUE(may_connect(53, 3, third));
   EXPECT_FALSE(may_connect(53, 2, third));  // as another member
 
-  const Ticket again = member(53, 3);  // twice: the newer ticket counts
+  const Ticket again = member(53, 3, third);  // twice: the newer ticket counts
   EXPECT_FALSE(may_connect(53, 3, third));
   EXPECT_TRUE(may_connect(53, 3, again));
 
@@ -167,6 +168,8 @@ TEST_F(ControlServerTest, ALeaseIsForWhoSaysThatItRenews) {
   EXPECT_FALSE(on_loop([&] { return backend_.registered.leased; })) << "its lease is its connection";
   auto renewing = request();
   renewing.set_renews(true);
+  EXPECT_FALSE(register_client(renewing, &without).ok()) << "another's registration, for all it knows";
+  renewing.set_ticket(without.ticket());
   v1::RegisterResponse with;
   ASSERT_TRUE(register_client(renewing, &with).ok());
   EXPECT_EQ(with.lease_ms(), 10'000u);

@@ -106,24 +106,40 @@ TEST(Tickets, APeersTicketIsBoundToBothInstances) {
 
 TEST(Tickets, UnusedPeerTicketsAreBoundedAndTheBoundClears) {
   Tickets tickets(kSelf);
-  for (std::size_t i = 0; i < Tickets::kPeerTicketsMax; ++i) ASSERT_TRUE(tickets.issue_peer(9, 1, 0));
-  const auto refused = tickets.issue_peer(9, 1, kSecond);
+  const auto rank_of = [](std::size_t i) { return static_cast<Rank>(i / Tickets::kPeerTicketsOfRank); };
+  for (std::size_t i = 0; i < Tickets::kPeerTicketsMax; ++i)
+    ASSERT_TRUE(tickets.issue_peer(9, rank_of(i), 0));
+  const auto refused = tickets.issue_peer(9, rank_of(Tickets::kPeerTicketsMax), kSecond);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::kNoSpace);
   EXPECT_TRUE(tickets.issue_peer(9, 1, Tickets::kPeerTicketNs));
   EXPECT_EQ(tickets.unused_peer_tickets(), 1u);
 }
 
-TEST(Tickets, TheClientThatWasSilentLongestMakesRoom) {
+TEST(Tickets, AFloodInOneRanksNameTakesNoOtherRanksTicket) {
   Tickets tickets(kSelf);
-  const Ticket first = tickets.issue_client(1, 0);
-  const Ticket second = tickets.issue_client(2, 0);
-  for (InstanceId i = 3; i <= Tickets::kClientsMax; ++i) (void)tickets.issue_client(i, 0);
-  ASSERT_TRUE(tickets.redeem(hello_of(Role::kClient, 1, 0, first), 0));
-  (void)tickets.issue_client(1'000'000, 0);
-  EXPECT_EQ(tickets.clients(), Tickets::kClientsMax);
-  EXPECT_TRUE(tickets.owns(1, first));
-  EXPECT_FALSE(tickets.owns(2, second));
+  const Ticket others = *tickets.issue_peer(9, 1, 0);
+  Ticket last;
+  for (InstanceId i = 0; i < 10'000; ++i) last = *tickets.issue_peer(i + 100, 2, 0);
+  EXPECT_EQ(tickets.unused_peer_tickets(), 1 + Tickets::kPeerTicketsOfRank);
+  EXPECT_TRUE(tickets.redeem(hello_of(Role::kPeer, 9, 1, others), 0));
+  EXPECT_TRUE(tickets.redeem(hello_of(Role::kPeer, 10'099, 2, last), 0));
+}
+
+TEST(Tickets, ThereIsRoomForSoManyClientsAndThoseThatAreRegisteredNoMoreLeaveIt) {
+  Tickets tickets(kSelf);
+  for (InstanceId i = 1; i <= Tickets::kClientsMax; ++i) {
+    ASSERT_TRUE(tickets.room_for(i));
+    (void)tickets.issue_client(i, 0);
+  }
+  const Status room = tickets.room_for(1'000'000);
+  ASSERT_FALSE(room);
+  EXPECT_EQ(room.error().code, Errc::kNoSpace);
+  EXPECT_TRUE(tickets.room_for(5)) << "it has one";
+  tickets.revoke_unless([](InstanceId client) { return client % 2 == 0; });
+  EXPECT_EQ(tickets.clients(), Tickets::kClientsMax / 2);
+  EXPECT_FALSE(tickets.knows(1));
+  EXPECT_TRUE(tickets.room_for(1'000'000));
 }
 
 }  // namespace

@@ -99,6 +99,7 @@ class PlainClient {
   void unregister() { ci::unregister_client(registered_, input_.instance); }
   void register_again(std::uint64_t unit_bytes) {
     input_.send_unit_bytes = input_.recv_unit_bytes = unit_bytes;
+    input_.ticket = registered_.ticket;
     const auto again = ci::register_client(input_, seconds(10));
     ASSERT_TRUE(again) << to_string(again.error());
     EXPECT_NE(again->ticket, registered_.ticket);

@@ -19,6 +19,8 @@ inline constexpr InstanceId kInstance = 4711;
 
 class WithPapers : public ::testing::Test {
  protected:
+  explicit WithPapers(const std::vector<std::string>& flags = {})
+      : cluster_({.nodes = {"a", "b"}, .arena = "32M", .flags = flags}) {}
   [[nodiscard]] std::string address() const { return cluster_.ready_word(0, "data"); }
   [[nodiscard]] std::uint64_t counter(const char* name) const { return cluster_.counter(0, name); }
   // Registers at rank 0 as the client library does.
@@ -119,7 +121,7 @@ class WithPapers : public ::testing::Test {
     return grpc::CreateChannel(cluster_.address(0), grpc::InsecureChannelCredentials());
   }
 
-  Cluster cluster_{{.nodes = {"a", "b"}, .arena = "32M"}};
+  Cluster cluster_;
 };
 
 }  // namespace sidecar::e2e
