@@ -28,6 +28,8 @@ class Mappings {
 
   // Null when it cannot be mapped. The pointer is good until the next call; copies of `keep` outlive it.
   const MappedRegion* get(const ArenaInfo& arena, bool writable);
+  // Only what views need stays mapped, and only as long as they do.
+  void clear() { entries_.clear(); }
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
  private:

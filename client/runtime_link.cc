@@ -19,8 +19,10 @@ struct PinnableMap {
   Pin pin;
 };
 
-Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable) {
-  auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable);
+// Our own sidecar knows what we look at in its arena. Its neighbours know it of our sidecar only.
+Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable, InstanceId own) {
+  const InstanceId through = arena.instance == own ? 0 : own;
+  auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable, through);
   if (!map) return tl::unexpected(map.error());
   auto shared = std::make_shared<PinnableMap>(*std::move(map));
   const ArenaMap& mapped = shared->map;
@@ -95,7 +97,9 @@ Failure Runtime::connect(bool local, TimeNs until) {
   session.map_arenas = options_.map_arenas;
   session.writable_views = options_.writable_views;
   session.now = &Loop::now_ns;
-  session.map = map_arena;
+  session.map = [this](const ArenaInfo& arena, bool writable) {
+    return map_arena(arena, writable, registered_->sidecar);
+  };
   session.let_go = [this](InstanceId instance) { renewal_->let_go(instance); };
   session_ = std::make_unique<Session>(std::move(session), *transport_, weak_from_this());
   transport_->set_events(*session_);

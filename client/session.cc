@@ -136,6 +136,7 @@ void Session::end_all(const Failure& why) {
 void Session::lose(const Failure& why) {
   state_ = LinkState::kDown;
   why_down_ = why;
+  mappings_.clear();  // they say through whom; views keep theirs
   end_all(why);
 }
 

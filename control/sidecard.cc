@@ -234,6 +234,7 @@ void Sidecard::make_engine() {
   transport_->set_events(*engine_);
   if (copier_ != nullptr) copier_->set_events(*engine_);
   host_.set_events(*engine_);
+  host_.set_arena(*arena_);
   const EngineStats stats = engine_->stats();
   identity_.send_quota_bytes = stats.send.region_bytes;
   identity_.receive_quota_bytes = stats.receive.region_bytes;

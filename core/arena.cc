@@ -205,4 +205,8 @@ Status Arena::fill(const ArenaOptions& options, int fd, std::uint64_t offset, bo
   return {};
 }
 
+bool Arena::mapped_through(InstanceId sidecar) const {
+  return file_.fd.valid() && is_locked_through(file_.fd.get(), sidecar);
+}
+
 }  // namespace sidecar

@@ -54,6 +54,8 @@ class Arena {
   [[nodiscard]] const std::string& path() const { return path_; }  // empty: others cannot map it
   [[nodiscard]] std::uint64_t huge_bytes() const { return huge_bytes_; }
   [[nodiscard]] bool pinned() const { return registration_.valid() || cuda_ != nullptr; }  // for GPUs
+  // Whether a process maps it because that sidecar told it where to look (ArenaMap's `through`).
+  [[nodiscard]] bool mapped_through(InstanceId sidecar) const;
   // One line for the log: what was chosen, what was obtained and why.
   [[nodiscard]] const std::string& description() const { return description_; }
 

@@ -24,6 +24,15 @@ bool is_arena_name(std::string_view name) {
   return name.find_first_not_of("0123456789abcdef", kPrefix.size()) == std::string_view::npos;
 }
 
+// A byte of its own for each sidecar, wherever the file ends.
+struct flock byte_of(InstanceId sidecar) {
+  struct flock range{};
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(sidecar >> 2);
+  range.l_len = 1;
+  return range;
+}
+
 bool leads_to(int directory, const char* name, int fd) {
   struct stat by_name{};
   struct stat by_fd{};
@@ -86,6 +95,20 @@ Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId ins
     }
   }
   return fail(Errc::kIo, "the arena file was removed again and again while it was being created");
+}
+
+Status lock_through(int fd, InstanceId through) {
+  struct flock range = byte_of(through);
+  range.l_type = F_RDLCK;
+  if (::fcntl(fd, F_OFD_SETLK, &range) == 0) return {};
+  return fail(Errc::kIo, "the arena file cannot be locked (errno)", kNoRank,
+              static_cast<std::uint64_t>(errno));
+}
+
+bool is_locked_through(int fd, InstanceId through) {
+  struct flock range = byte_of(through);
+  range.l_type = F_WRLCK;
+  return ::fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
 }
 
 void unlink_arena_file(const ArenaFile& file) {

@@ -3,6 +3,7 @@
 //   sidecar-<instance as 16 hex digits>     flock(LOCK_EX) held by the owner for as long as it lives
 //   offset 0                                ArenaHeader
 //   offset ArenaHeader::data_offset         the data, data_bytes long
+//   fcntl(F_OFD_SETLK, F_RDLCK) on a byte   held by each mapping that another sidecar's word has led to
 //
 // Owner and readers are on one machine: the header is in its byte order.
 #pragma once
@@ -43,6 +44,12 @@ struct ArenaFile {
 // A new, empty, locked file. kNotFound: no such directory. kUnauthorized: not writable. kAlreadyExists: that
 // instance has one already.
 Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance, unsigned mode);
+
+// Says, for as long as `fd` and its copies are open, that this file is mapped because the sidecar `through`
+// told where to look.
+Status lock_through(int fd, InstanceId through);
+// Whether anybody says so now.
+bool is_locked_through(int fd, InstanceId through);
 
 // Removes the file if its name still leads to it; never somebody else's.
 void unlink_arena_file(const ArenaFile& file);

@@ -71,9 +71,9 @@ Status check_header(const ArenaHeader& header, InstanceId instance, std::uint64_
 }  // namespace
 
 Result<ArenaMap> ArenaMap::open(const std::string& path, InstanceId instance, std::uint64_t nonce,
-                                bool writable) {
+                                bool writable, InstanceId through) {
   // O_NONBLOCK: a named pipe in that place must not stop us.
-  const Fd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) return open_error(errno);
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return open_error(errno);
@@ -87,9 +87,13 @@ Result<ArenaMap> ArenaMap::open(const std::string& path, InstanceId instance, st
   const Status good = check_header(header, instance, nonce, static_cast<std::uint64_t>(info.st_size));
   if (!good) return tl::unexpected(good.error());
 
+  if (through != 0) {
+    if (const Status locked = lock_through(fd.get(), through); !locked) return tl::unexpected(locked.error());
+  }
   auto mapping = Mapping::map(fd.get(), header.data_offset, header.data_bytes, writable);
   if (!mapping) return tl::unexpected(mapping.error());
-  return ArenaMap(std::move(*mapping), static_cast<std::uint64_t>(info.st_ino), writable);
+  if (through == 0) fd.reset();
+  return ArenaMap(std::move(*mapping), static_cast<std::uint64_t>(info.st_ino), writable, std::move(fd));
 }
 
 }  // namespace sidecar

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/fd.h"
 #include "core/mapping.h"
 #include "core/result.h"
 #include "core/types.h"
@@ -17,9 +18,11 @@ class ArenaMap {
   // user or root or of one who shares it with a group of ours (0660), at least as long as its header says, of
   // that instance and with that nonce. kNotFound: not there (another machine, or another /dev/shm).
   // kUnauthorized: may not be opened, or is in hands that we do not trust. kProtocol: it is not what it
-  // should be. `writable` for own slots of an allocate() only.
+  // should be. `writable` for own slots of an allocate() only. `through`: another sidecar than the owner, who
+  // told us where to look; 0: none. The owner reuses nothing that it had lent to that one, also when it is
+  // dead, as long as this lives.
   static Result<ArenaMap> open(const std::string& path, InstanceId instance, std::uint64_t nonce,
-                               bool writable = false);
+                               bool writable = false, InstanceId through = 0);
 
   ArenaMap(ArenaMap&&) noexcept = default;
   ArenaMap& operator=(ArenaMap&&) noexcept = default;
@@ -31,8 +34,9 @@ class ArenaMap {
   [[nodiscard]] std::uint64_t inode() const { return inode_; }
 
  private:
-  ArenaMap(Mapping mapping, std::uint64_t inode, bool writable)
-      : mapping_(std::move(mapping)), inode_(inode), writable_(writable) {}
+  ArenaMap(Mapping mapping, std::uint64_t inode, bool writable, Fd lock)
+      : lock_(std::move(lock)), mapping_(std::move(mapping)), inode_(inode), writable_(writable) {}
+  Fd lock_;  // outlives the mapping
   Mapping mapping_;
   std::uint64_t inode_;
   bool writable_;

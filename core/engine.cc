@@ -101,6 +101,9 @@ void Engine::tick() {
     if (unused && now - client->registered > kRegistrationNs) forget_client(*client);
     client = next;
   }
+  peers_.quarantines().for_each([this](Quarantine& quarantine) {
+    if (quarantine.gone) end_quarantine(quarantine);
+  });
   if (stood_still && alone_since_ != kNever) alone_since_ = now;
   free_orphans();
   forget_idle_data(now);
@@ -181,9 +184,7 @@ void Engine::on_process_gone(Token token) {
     forget_client(*completion.client);
     return;
   }
-  if (completion.peer == nullptr) return;  // it had let go before
-  while (Delivery* delivery = completion.peer->lent.front()) end_lent(*delivery);
-  peers_.quarantines().release(completion.peer);
+  if (completion.peer != nullptr) end_quarantine(*completion.peer);  // null: it had let go before
 }
 
 // --- small things used everywhere
@@ -280,9 +281,9 @@ Engine::~Engine() {
   }
   completions_.for_each([&](Completion& completion) {
     if (completion.slot != nullptr) drop_reference(completion.slot);
-    if (completion.peer != nullptr) peers_.quarantines().release(completion.peer);
     completions_.release(&completion);
   });
+  peers_.quarantines().for_each([&](Quarantine& each) { peers_.quarantines().release(&each); });
   while (Client* client = clients_.all().front()) {
     while (Waiter* waiter = client->waiters.front()) remove_waiter(*waiter);
     while (Grant* grant = client->grants.front()) {

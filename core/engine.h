@@ -276,7 +276,8 @@ class Engine final : public Events, public DeviceEvents {
   void lose_peer(Peer& peer, const Error& why, Loss loss);
   void fail_begun(Peer& peer, const Error& why);
   void drop_unlinks(Peer& peer);
-  void quarantine_lent(Peer& peer);
+  void quarantine_lent(Peer& peer, InstanceId lost);
+  void end_quarantine(Quarantine& quarantine);
 
   // engine_links.cc: links to peers
   Result<HelloAck> hello_from_peer(LinkId link, const Hello& hello);

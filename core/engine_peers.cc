@@ -234,7 +234,7 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   }
   fail_begun(peer, why);
   if (loss != Loss::kSilent) drop_unlinks(peer);
-  quarantine_lent(peer);
+  quarantine_lent(peer, lost);
   if (std::exchange(peer.owed_resume, false)) --owed_resumes_;
   peer.backoff = 0;
   peer.wanted_since = kNever;
@@ -274,16 +274,26 @@ void Engine::drop_unlinks(Peer& peer) {
 
 // Slots that the lost process may still look at are freed once it is proven gone; at once when it is not on
 // this node.
-void Engine::quarantine_lent(Peer& peer) {
+void Engine::quarantine_lent(Peer& peer, InstanceId lost) {
   const std::int64_t pid = std::exchange(peer.pid, 0);
   if (peer.lent.empty()) return;
   Quarantine* const quarantine = peers_.quarantines().acquire();
   quarantine->rank = peer.rank;
+  quarantine->instance = lost;
   quarantine->pid = pid;
   while (Delivery* delivery = peer.lent.pop_front()) quarantine->lent.push_back(delivery);
   const Token token = expect({.what = What::kQuarantine, .peer = quarantine});
   if (pid > 0 && host_.watch_process(pid, token)) return;
   on_process_gone(token);
+}
+
+// Its process is gone. Clients of it that live on may still look at what it had told them of: the kernel says
+// so, and the tick asks again.
+void Engine::end_quarantine(Quarantine& quarantine) {
+  quarantine.gone = true;
+  if (host_.is_mapped_through(quarantine.instance)) return;
+  while (Delivery* delivery = quarantine.lent.front()) end_lent(*delivery);
+  peers_.quarantines().release(&quarantine);
 }
 
 }  // namespace sidecar

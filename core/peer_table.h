@@ -78,6 +78,8 @@ struct Link {
 // them.
 struct Quarantine {
   Rank rank = kNoRank;
+  InstanceId instance = 0;
+  bool gone = false;  // it is proven gone, but what it told its clients of they still have mapped
   std::int64_t pid = 0;
   LentList lent;
 };

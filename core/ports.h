@@ -104,6 +104,8 @@ class Host {
   // Maps another sidecar's arena read-only after proving its nonce. Idempotent per instance.
   virtual Result<MappedArena> map_arena(const ArenaInfo& arena) = 0;
   virtual void unmap_arena(InstanceId instance) = 0;
+  // Whether a process maps our arena because that other sidecar told it where to look.
+  virtual bool is_mapped_through(InstanceId sidecar) = 0;
   // on_process_gone(token) once that process has ended; false: it cannot be watched from here.
   virtual bool watch_process(std::int64_t pid, Token token) = 0;
 };

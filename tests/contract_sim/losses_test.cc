@@ -45,6 +45,25 @@ TEST_F(Rule08PeerLost, AGoodbyeEndsTheWaitsAtOnce) {
   world_.kill(sidecar(0));
 }
 
+TEST_F(Rule08PeerLost, AViewOfANeighboursMemoryOutlivesTheSidecarThatToldOfIt) {
+  NEEDS_MAPPED_ARENAS();
+  SimClient& reader = client(2);  // of rank 0's node
+  EXPECT_THAT(wait(*producer_, start("x", 200'000, each({2}))), IsOk());
+  EXPECT_THAT(recv(reader, "x"), IsOk());
+  world_.kill(sidecar(2));
+  world_.run_for(5 * kSecond);
+  EXPECT_EQ(sidecar(0).stats().quarantined, 1u);
+  // Whatever is free is written to.
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_THAT(wait(*producer_, start("y" + std::to_string(i), 200'000, each({1}))), IsOk());
+    EXPECT_THAT(done(*consumer_, "y" + std::to_string(i)), IsOk());
+  }
+  reader.check_views();
+  reader.forget_all();
+  world_.run_for(2 * kSecond);
+  EXPECT_EQ(sidecar(0).stats().quarantined, 0u);
+}
+
 TEST_F(Rule08PeerLost, SilenceForThePeerTimeOutEndsTheWaits) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
   const RequestId waiting = consumer_->recv("x", 1);

@@ -283,10 +283,13 @@ TEST_F(Rule04Zombies, SlotsLentToALostPeerAreKeptUntilItsProcessIsGone) {
   EXPECT_EQ(sidecar(0).stats().quarantined, 1u);
   consumer.check_views();
   world_.kill(zombie);
-  settle();
+  world_.run_for(5 * kSecond);
+  EXPECT_EQ(sidecar(0).stats().quarantined, 1u) << "its client lives, and looks at it";
+  consumer.check_views();
+  world_.kill(consumer);
+  world_.run_for(2 * kSecond);
   EXPECT_EQ(sidecar(0).stats().quarantined, 0u);
   EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
-  world_.kill(consumer);
 }
 
 // --- arenas

@@ -307,6 +307,7 @@ void Soak::fault() {
   } else if (dice < 12) {
     SimClient* const client = some_client();
     if (client == nullptr) return;
+    client_lost_ = true;
     if (random_.chance(0.7))
       world_.kill(*client);
     else

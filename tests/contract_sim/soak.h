@@ -101,7 +101,8 @@ class Soak {
   std::map<HeldKey, Held> held_;
   std::vector<std::pair<SimProcess*, TimeNs>> stopped_;  // and until when
   TimeNs cut_until_ = 0;
-  bool lossy_ = false;  // something happened by which a peer may count as lost
+  bool lossy_ = false;        // something happened by which a peer may count as lost
+  bool client_lost_ = false;  // and here by which a client, whose unfinished sends are then taken back
 };
 
 }  // namespace sidecar::sim

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
+#include <optional>
 
 #include "tests/core/arena_fixture.h"
 
@@ -29,6 +31,36 @@ TEST_F(ArenaMapTest, IsMappedReadOnlyUnlessAskedOtherwise) {
   writable->writable_data()[17] = std::byte{42};
   EXPECT_EQ(read_only->data()[17], std::byte{42});
   EXPECT_EQ((*arena)->data()[17], std::byte{42});
+}
+
+TEST_F(ArenaMapTest, TheOwnerSeesThroughWhomItIsMappedUntilThatEnds) {
+  auto arena = Arena::create(options());
+  ASSERT_TRUE(arena);
+  constexpr InstanceId kNeighbour = 0xfedcba9876543210;
+  const auto directly = ArenaMap::open((*arena)->path(), kInstance, (*arena)->nonce());
+  ASSERT_TRUE(directly);
+  EXPECT_FALSE((*arena)->mapped_through(kNeighbour));
+  {
+    const auto open = [&] {
+      return ArenaMap::open((*arena)->path(), kInstance, (*arena)->nonce(), false, kNeighbour);
+    };
+    std::optional<ArenaMap> one = *open();
+    std::optional<ArenaMap> two = *open();
+    EXPECT_TRUE((*arena)->mapped_through(kNeighbour));
+    EXPECT_FALSE((*arena)->mapped_through(kNeighbour + 4));
+    one.reset();
+    EXPECT_TRUE((*arena)->mapped_through(kNeighbour));
+    const pid_t child = ::fork();  // it maps what we map
+    if (child == 0) {
+      ::pause();
+      ::_exit(0);
+    }
+    two.reset();
+    EXPECT_TRUE((*arena)->mapped_through(kNeighbour));
+    ::kill(child, SIGKILL);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  }
+  EXPECT_FALSE((*arena)->mapped_through(kNeighbour));
 }
 
 TEST_F(ArenaMapTest, TellsAnotherUserThatItMayNot) {

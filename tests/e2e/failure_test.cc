@@ -2,6 +2,7 @@
 // again.
 #include <signal.h>
 
+#include <cstring>
 #include <thread>
 
 #include "tests/e2e/paths_fixture.h"
@@ -173,6 +174,31 @@ TEST_P(Failures, DeliveredDataOutliveTheirProducersSidecar) {
       << "the old arena's file is gone now";
   EXPECT_EQ(mapped.ask("drop"), "ok");
   EXPECT_EQ(mapped.ask("done o 0"), "ok");
+}
+
+// Also of one that lies in a neighbour's arena, which the dead sidecar alone knew of.
+TEST_P(Failures, AViewOutlivesItsOwnSidecarUntilItIsDropped) {
+  Executor producer(cluster_, 0);
+  Executor reader(cluster_, this->consumer());
+  const std::string to = std::to_string(this->consumer());
+  ASSERT_EQ(producer.ask("send o " + to + " 0 1 5000000 arena"), "ok");
+  ASSERT_EQ(reader.ask("hold o 0 5000").substr(0, 15), "ok 5000000 good");
+  cluster_.kill(this->consumer());
+  std::this_thread::sleep_for(milliseconds(500));
+  {
+    Client other = cluster_.client(0);
+    std::vector<Buffer> all;  // whatever is free is written to
+    for (int i = 0; i < 5; ++i) {
+      auto buffer = other.allocate({5'000'000}, Dtype::kU8, seconds(2));
+      if (!buffer) break;
+      std::memset(buffer->data(), 0xee, buffer->size_bytes());
+      all.push_back(*std::move(buffer));
+    }
+    EXPECT_FALSE(all.empty());
+    EXPECT_EQ(reader.ask("check"), "ok 1");
+  }
+  EXPECT_EQ(reader.ask("drop"), "ok");
+  EXPECT_TRUE(cluster_.becomes_empty(0));
 }
 
 TEST_P(Failures, RegressionC1ARestartedSidecarIsReachedFromBothSides) {

@@ -50,7 +50,6 @@ void SimClient::connect() {
   options.two_endpoints = false;
   options.address = options.local ? local_address(spec_.rank) : net_address(spec_.rank);
   eager_sent_ = eager_consumed_ = 0;
-  home_pid_ = home.pid();
   home_instance_ = home.instance();
   link_ = transport().connect(options, hello);
 }
@@ -290,6 +289,7 @@ void SimClient::on_view(const Reply& reply, Outcome& outcome) {
   view.bytes = bytes;
   view.offset = reply.offset;
   view.arena = reply.arena.instance;
+  view.through = home_instance_;
   ++view.count;
 }
 
@@ -318,14 +318,17 @@ std::size_t SimClient::open_requests() const {
       std::ranges::count_if(outcomes_, [](const auto& entry) { return !entry.second.is_final; }));
 }
 
+bool SimClient::looks_into(InstanceId arena, InstanceId through) const {
+  return std::ranges::any_of(views_, [&](const auto& entry) {
+    return entry.second.arena == arena && entry.second.through == through;
+  });
+}
+
 void SimClient::check_views() {
   for (const auto& [id, view] : views_) check_view(view);
 }
 
 void SimClient::check_view(const View& view) {
-  // When its sidecar dies, that one's data is gone (rule 1): nobody keeps what it had borrowed from its
-  // neighbours.
-  if (view.arena != home_instance_ && !world().process_of(home_pid_)->alive()) return;
   EXPECT_TRUE(matches(view.bytes, view.name, view.salt))
       << name() << ": the memory of " << name_of(view.name) << " changed while it was being looked at";
 }

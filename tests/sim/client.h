@@ -68,6 +68,7 @@ struct View {
   ConstBytes bytes;
   std::uint64_t offset = 0;
   InstanceId arena = 0;
+  InstanceId through = 0;  // the sidecar that told of it
   std::uint32_t count = 0;
 };
 
@@ -83,6 +84,7 @@ class SimClient final : public SimProcess, public Events {
   [[nodiscard]] const Error& down_reason() const { return down_; }
   [[nodiscard]] InstanceId instance() const { return instance_; }
   [[nodiscard]] Rank rank() const { return spec_.rank; }
+  [[nodiscard]] bool looks_into(InstanceId arena, InstanceId through) const;
 
   RequestId send(const SendSpec& spec);
   std::uint64_t new_salt(const SendSpec& spec) { return world().contents().new_salt({spec.id, spec.chunk}); }
@@ -140,7 +142,6 @@ class SimClient final : public SimProcess, public Events {
 
   const ClientSpec spec_;
   const InstanceId instance_;
-  std::int64_t home_pid_ = 0;  // of the sidecar it connected to last
   InstanceId home_instance_ = 0;
   LinkId link_;
   bool up_ = false;

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "tests/sim/client.h"
+
 namespace sidecar::sim {
 
 Name net_address(Rank rank) { return Name("net:" + std::to_string(rank)); }
@@ -128,6 +130,14 @@ Result<MappedArena> SimSidecar::map_arena(const ArenaInfo& info) {
 
 void SimSidecar::unmap_arena(InstanceId instance) {
   if (alive()) mapped_.erase(instance);
+}
+
+bool SimSidecar::is_mapped_through(InstanceId through) {
+  for (const auto& process : world().processes()) {
+    const auto* const client = dynamic_cast<const SimClient*>(process.get());
+    if (client != nullptr && client->alive() && client->looks_into(instance_, through)) return true;
+  }
+  return false;
 }
 
 bool SimSidecar::watch_process(std::int64_t pid, Token token) {

@@ -60,6 +60,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   TimeNs now() const override { return clock_.now(); }
   Result<MappedArena> map_arena(const ArenaInfo& arena) override;
   void unmap_arena(InstanceId instance) override;
+  bool is_mapped_through(InstanceId sidecar) override;
   bool watch_process(std::int64_t pid, Token token) override;
 
  private:
