@@ -95,7 +95,7 @@ Status Arena::create_shared(const ArenaOptions& options) {
     return fail(Errc::kInvalidArgument, "the arena's path is too long (bytes, limit)", kNoRank, path_.size(),
                 kNameBytesMax);
   }
-  auto file = create_arena_file(options.directory, instance_, options.mode);
+  auto file = create_arena_file(options.directory, instance_, options.group);
   if (!file) return tl::unexpected(file.error());
   file_ = std::move(*file);
   const int fd = file_.fd.get();

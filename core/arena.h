@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/arena_file.h"
@@ -27,11 +28,11 @@ struct ArenaOptions {
   std::string directory =
       "/dev/shm";  // a tmpfs or hugetlbfs directory, of a short enough name for its path to fit a Name
   InstanceId instance = 0;
-  unsigned mode = 0600;
-  bool huge_pages = true;   // false: take what comes (a hugetlbfs directory has nothing else)
-  int numa_node = -1;       // -1: the GPU's, if one is named, else anywhere
-  CudaApi* cuda = nullptr;  // outlives the arena; null: no GPU
-  int device = -1;          // the GPU that it is for; -1: none in particular
+  std::optional<gid_t> group;  // whose members may map a shared arena too; none: this user alone
+  bool huge_pages = true;      // false: take what comes (a hugetlbfs directory has nothing else)
+  int numa_node = -1;          // -1: the GPU's, if one is named, else anywhere
+  CudaApi* cuda = nullptr;     // outlives the arena; null: no GPU
+  int device = -1;             // the GPU that it is for; -1: none in particular
 };
 
 class Arena {

@@ -57,6 +57,21 @@ tl::unexpected<Error> open_failed(int error, const char* missing, const char* fo
   return fail(Errc::kIo, other, kNoRank, native);
 }
 
+// Whatever the umask says, and the directory's own group. The group comes before its rights do.
+Status set_access(int fd, std::optional<gid_t> group) {
+  constexpr auto kNobody = static_cast<uid_t>(-1);  // stays as it is
+  if (group && ::fchown(fd, kNobody, *group) != 0) {
+    return fail(errno == EPERM ? Errc::kUnauthorized : Errc::kIo,
+                "the arena file cannot be given to the group: is this user a member? (group id, errno)",
+                kNoRank, *group, static_cast<std::uint64_t>(errno));
+  }
+  if (::fchmod(fd, group ? 0660 : 0600) != 0) {
+    return fail(Errc::kIo, "the arena file's mode cannot be set (errno)", kNoRank,
+                static_cast<std::uint64_t>(errno));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string arena_file_name(InstanceId instance) {
@@ -65,7 +80,8 @@ std::string arena_file_name(InstanceId instance) {
   return text.data();
 }
 
-Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance, unsigned mode) {
+Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance,
+                                    std::optional<gid_t> group) {
   ArenaFile file;
   file.name = arena_file_name(instance);
   file.directory = Fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -79,7 +95,7 @@ Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId ins
   for (int attempt = 0; attempt < 1000; ++attempt) {
     if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     file.fd = Fd(::openat(file.directory.get(), file.name.c_str(),
-                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(mode)));
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file.fd.valid()) {
       if (errno == EEXIST && attempt == 0) {
         return fail(Errc::kAlreadyExists, "this instance has an arena file already");
@@ -90,7 +106,10 @@ Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId ins
                          "the arena file cannot be created (errno)");
     }
     if (lock(file.fd.get()) && leads_to(file.directory.get(), file.name.c_str(), file.fd.get())) {
-      ::fchmod(file.fd.get(), static_cast<mode_t>(mode));  // whatever the umask says
+      if (const Status set = set_access(file.fd.get(), group); !set) {
+        unlink_arena_file(file);
+        return tl::unexpected(set.error());
+      }
       return file;
     }
   }

@@ -8,9 +8,12 @@
 // Owner and readers are on one machine: the header is in its byte order.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/fd.h"
@@ -41,9 +44,11 @@ struct ArenaFile {
   Fd fd;             // read and write, locked
 };
 
-// A new, empty, locked file. kNotFound: no such directory. kUnauthorized: not writable. kAlreadyExists: that
-// instance has one already.
-Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance, unsigned mode);
+// A new, empty, locked file, of mode 0600, or 0660 and of that group. kNotFound: no such directory.
+// kUnauthorized: not writable, or the group is none that we may give a file to. kAlreadyExists: that instance
+// has one already.
+Result<ArenaFile> create_arena_file(const std::string& directory, InstanceId instance,
+                                    std::optional<gid_t> group);
 
 // Says, for as long as `fd` and its copies are open, that this file is mapped because the sidecar `through`
 // told where to look.

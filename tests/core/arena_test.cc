@@ -96,7 +96,7 @@ TEST_F(ArenaTest, SurvivesOthersThatRemoveStaleFilesWhileItStarts) {
     });
   }
   for (InstanceId instance = 1; instance <= 300; ++instance) {
-    auto file = create_arena_file(directory_, instance, 0600);
+    auto file = create_arena_file(directory_, instance, {});
     ASSERT_TRUE(file) << to_string(file.error());
     std::this_thread::yield();
     ASSERT_TRUE(std::filesystem::exists(path_of(instance)));
