@@ -61,6 +61,9 @@ Expected<ClientOptions> ClientOptions::from_env() {
   }
   options.concurrent_copy = concurrent == "1";
   text_from("SIDECAR_ADDRESS", &options.address);
+  text_from("SIDECAR_TLS_CA", &options.tls.ca);
+  text_from("SIDECAR_TLS_CERT", &options.tls.cert);
+  text_from("SIDECAR_TLS_KEY", &options.tls.key);
   text_from("SIDECAR_NODE", &options.node);
   if (!number_from("SIDECAR_SEND_UNIT_BYTES", &options.send_unit_bytes)) {
     return bad("SIDECAR_SEND_UNIT_BYTES", "not a number of bytes");

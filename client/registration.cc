@@ -46,13 +46,15 @@ std::vector<std::pair<std::string, std::uint64_t>> sorted(const Map& map) {
 
 // A sidecar that is only just starting is asked again soon. One that is slow gets its time: gRPC gives up an
 // attempt to connect after what it calls the minimum back-off. Proxies are for the world outside.
-std::shared_ptr<grpc::Channel> channel_to(const std::string& address) {
+std::shared_ptr<grpc::Channel> channel_to(const Contact& sidecar) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  const auto credentials =
+      sidecar.credentials != nullptr ? sidecar.credentials : grpc::InsecureChannelCredentials();
+  return grpc::CreateCustomChannel(sidecar.address, credentials, arguments);
 }
 
 void set_deadline(grpc::ClientContext& context, std::chrono::nanoseconds deadline) {
@@ -62,13 +64,16 @@ void set_deadline(grpc::ClientContext& context, std::chrono::nanoseconds deadlin
                        std::chrono::duration_cast<std::chrono::microseconds>(std::min(deadline, kLongest)));
 }
 
-Failure failure_of(const grpc::Status& status, const std::string& address, Rank rank) {
+Failure failure_of(const grpc::Status& status, const Contact& sidecar, Rank rank) {
   const bool silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   const bool refused = status.error_code() == grpc::StatusCode::UNAVAILABLE;
   if (silent || refused) {
+    const bool tls = sidecar.credentials != nullptr;
     return {Errc::kUnavailable, rank,
-            "no sidecar answers at " + address + "; is it running, and is this its gRPC port? (" +
-                status.error_message() + ")"};
+            "no sidecar answers at " + sidecar.address + "; is it running, is this its gRPC port, and " +
+                (tls ? "does it use TLS, with certificates that fit ours?"
+                     : "does it use TLS, which we do not?") +
+                " (" + status.error_message() + ")"};
   }
   return {code_of(status.error_code()), rank, status.error_message()};
 }
@@ -92,6 +97,17 @@ void Interruption::end() {
 }
 
 namespace {
+
+// A call that waited for a connection is not told why there is none; one that does not wait is, and has no
+// other use here.
+std::string why_not_connected(const std::shared_ptr<grpc::Channel>& channel) {
+  if (channel->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return "";
+  grpc::ClientContext context;
+  set_deadline(context, std::chrono::milliseconds(100));
+  v1::StatsResponse response;
+  const grpc::Status status = v1::Admin::NewStub(channel)->Stats(&context, {}, &response);
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE ? ": " + status.error_message() : "";
+}
 
 // One call, which may be interrupted.
 template <class Call>
@@ -122,22 +138,25 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
   request.set_renews(true);
   request.set_ticket(input.ticket);
 
-  std::string address = input.address;
+  Contact sidecar = input.sidecar;
   for (int hop = 0; hop < 2; ++hop) {
     grpc::ClientContext context;
     set_deadline(context, deadline);
     context.set_wait_for_ready(true);
     v1::RegisterResponse response;
-    const grpc::Status status = interruptible(context, interruption, [&] {
-      return v1::Registration::NewStub(channel_to(address))->Register(&context, request, &response);
+    const auto channel = channel_to(sidecar);
+    grpc::Status status = interruptible(context, interruption, [&] {
+      return v1::Registration::NewStub(channel)->Register(&context, request, &response);
     });
-    if (!status.ok()) return failure_of(status, address, input.rank);
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+      status = {status.error_code(), status.error_message() + why_not_connected(channel)};
+    if (!status.ok()) return failure_of(status, sidecar, input.rank);
     if (!response.leader_grpc_address().empty()) {  // the group's data is held by another sidecar
-      address = response.leader_grpc_address();
+      sidecar.address = response.leader_grpc_address();
       continue;
     }
     Registered registered;
-    registered.address = address;
+    registered.where = sidecar;
     registered.leader = response.leader();
     registered.sidecar = response.sidecar_instance();
     registered.ticket = response.ticket();
@@ -168,9 +187,9 @@ Expected<void> renew_client(const Registered& registered, InstanceId instance,
   for (const InstanceId before : let_go) request.add_let_go(before);
   v1::RenewResponse response;
   const grpc::Status status = interruptible(context, interruption, [&] {
-    return v1::Registration::NewStub(channel_to(registered.address))->Renew(&context, request, &response);
+    return v1::Registration::NewStub(channel_to(registered.where))->Renew(&context, request, &response);
   });
-  if (!status.ok()) return failure_of(status, registered.address, registered.leader);
+  if (!status.ok()) return failure_of(status, registered.where, registered.leader);
   return {};
 }
 
@@ -183,7 +202,7 @@ void unregister_client(const Registered& registered, InstanceId instance) {
   v1::UnregisterResponse response;
   // A sidecar that cannot be told any more has forgotten us, or will when it sees the connection end.
   static_cast<void>(
-      v1::Registration::NewStub(channel_to(registered.address))->Unregister(&context, request, &response));
+      v1::Registration::NewStub(channel_to(registered.where))->Unregister(&context, request, &response));
 }
 
 Expected<std::string> default_address(Rank leader) {
@@ -201,7 +220,7 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
-Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanoseconds timeout) {
+Expected<DrainResult> ask_drain(const Contact& sidecar, std::chrono::nanoseconds timeout) {
   grpc::ClientContext context;
   set_deadline(context, timeout + std::chrono::seconds(5));
   v1::DrainRequest request;
@@ -209,17 +228,17 @@ Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanosec
   const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
   request.set_timeout_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(milliseconds, 1)));
   v1::DrainResponse response;
-  const grpc::Status status = v1::Admin::NewStub(channel_to(address))->Drain(&context, request, &response);
-  if (!status.ok()) return failure_of(status, address, kNoRank);
+  const grpc::Status status = v1::Admin::NewStub(channel_to(sidecar))->Drain(&context, request, &response);
+  if (!status.ok()) return failure_of(status, sidecar, kNoRank);
   return DrainResult{response.finished(), response.outgoing_left(), response.chunks_left()};
 }
 
-Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline) {
+Expected<SidecarStatus> ask_status(const Contact& sidecar, std::chrono::nanoseconds deadline) {
   grpc::ClientContext context;
   set_deadline(context, deadline);
   v1::StatsResponse response;
-  const grpc::Status status = v1::Admin::NewStub(channel_to(address))->Stats(&context, {}, &response);
-  if (!status.ok()) return failure_of(status, address, kNoRank);
+  const grpc::Status status = v1::Admin::NewStub(channel_to(sidecar))->Stats(&context, {}, &response);
+  if (!status.ok()) return failure_of(status, sidecar, kNoRank);
   const auto memory = [](const char* name, const v1::MemoryRegion& region) {
     return MemoryRow{name, region.bytes(), region.used_bytes(), region.runs(), region.failures()};
   };
@@ -249,8 +268,8 @@ Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nano
   return out;
 }
 
-Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chrono::nanoseconds deadline) {
-  const auto stub = v1::Admin::NewStub(channel_to(address));
+Expected<std::vector<ChunkLine>> ask_chunks(const Contact& sidecar, std::chrono::nanoseconds deadline) {
+  const auto stub = v1::Admin::NewStub(channel_to(sidecar));
   std::vector<ChunkLine> lines;
   v1::ChunksRequest request;
   do {
@@ -258,7 +277,7 @@ Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chr
     set_deadline(context, deadline);
     v1::ChunksResponse response;
     const grpc::Status status = stub->Chunks(&context, request, &response);
-    if (!status.ok()) return failure_of(status, address, kNoRank);
+    if (!status.ok()) return failure_of(status, sidecar, kNoRank);
     for (const v1::ChunkRow& row : response.chunks()) {
       lines.push_back({row.data_id(), row.chunk(), row.num_chunks(), row.bytes(), row.state(), row.producer(),
                        row.holders(), row.waiters()});
@@ -268,12 +287,12 @@ Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chr
   return lines;
 }
 
-Expected<std::vector<PeerLine>> ask_peers(const std::string& address, std::chrono::nanoseconds deadline) {
+Expected<std::vector<PeerLine>> ask_peers(const Contact& sidecar, std::chrono::nanoseconds deadline) {
   grpc::ClientContext context;
   set_deadline(context, deadline);
   v1::PeersResponse response;
-  const grpc::Status status = v1::Admin::NewStub(channel_to(address))->Peers(&context, {}, &response);
-  if (!status.ok()) return failure_of(status, address, kNoRank);
+  const grpc::Status status = v1::Admin::NewStub(channel_to(sidecar))->Peers(&context, {}, &response);
+  if (!status.ok()) return failure_of(status, sidecar, kNoRank);
   std::vector<PeerLine> lines;
   for (const v1::PeerRow& row : response.peers()) {
     lines.push_back({row.rank(), row.instance(), row.state(), row.path(), row.transports(),

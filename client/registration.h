@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -11,11 +12,29 @@
 
 #include "core/cuda_api.h"
 #include "sidecar/failure.h"
+#include "sidecar/options.h"
+
+namespace grpc {
+class ChannelCredentials;
+}
 
 namespace sidecar::client_internal {
 
+// Null: without TLS. Fails naming the setting and the file. With TLS it has a thread, which looks at the
+// files.
+Expected<std::shared_ptr<grpc::ChannelCredentials>> credentials_of(const TlsFiles& tls);
+
+// A sidecar's gRPC server, and how to speak to it. An address alone: without TLS.
+struct Contact {
+  Contact() = default;
+  Contact(std::string host_port, std::shared_ptr<grpc::ChannelCredentials> how = nullptr)
+      : address(std::move(host_port)), credentials(std::move(how)) {}
+  std::string address;
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+};
+
 struct RegisterInput {
-  std::string address;  // host:port of the sidecar's gRPC server
+  Contact sidecar;
   InstanceId instance = 0;
   Rank rank = kNoRank;
   std::vector<Rank> group;
@@ -27,7 +46,7 @@ struct RegisterInput {
 };
 
 struct Registered {
-  std::string address;  // where it was registered: the leader's
+  Contact where;  // it was registered: the leader
   Rank leader = kNoRank;
   InstanceId sidecar = 0;
   std::string ticket;
@@ -142,12 +161,12 @@ struct DrainResult {
 };
 
 // Waits until the sidecar has drained, or `timeout` is over; it ends right after the answer.
-Expected<DrainResult> ask_drain(const std::string& address, std::chrono::nanoseconds timeout);
-Expected<SidecarStatus> ask_status(const std::string& address, std::chrono::nanoseconds deadline);
-Expected<std::vector<ChunkLine>> ask_chunks(const std::string& address, std::chrono::nanoseconds deadline);
-Expected<std::vector<PeerLine>> ask_peers(const std::string& address, std::chrono::nanoseconds deadline);
-Expected<std::vector<MemberLine>> ask_members(const std::string& address, std::chrono::nanoseconds deadline);
+Expected<DrainResult> ask_drain(const Contact& sidecar, std::chrono::nanoseconds timeout);
+Expected<SidecarStatus> ask_status(const Contact& sidecar, std::chrono::nanoseconds deadline);
+Expected<std::vector<ChunkLine>> ask_chunks(const Contact& sidecar, std::chrono::nanoseconds deadline);
+Expected<std::vector<PeerLine>> ask_peers(const Contact& sidecar, std::chrono::nanoseconds deadline);
+Expected<std::vector<MemberLine>> ask_members(const Contact& sidecar, std::chrono::nanoseconds deadline);
 // Tells who is there and then every change, until the sidecar or the connection ends: how it did.
-Failure watch_members(const std::string& address, const OnMember& on_member);
+Failure watch_members(const Contact& sidecar, const OnMember& on_member);
 
 }  // namespace sidecar::client_internal

@@ -7,13 +7,14 @@
 #include <memory>
 #include <string>
 
+#include "client/registration.h"
 #include "sidecar/failure.h"
 
 namespace sidecar::client_internal {
 
-std::shared_ptr<grpc::Channel> channel_to(const std::string& address);
+std::shared_ptr<grpc::Channel> channel_to(const Contact& sidecar);
 void set_deadline(grpc::ClientContext& context, std::chrono::nanoseconds deadline);
-// `address`: of the sidecar that was asked; `rank`: whom the failure is about.
-Failure failure_of(const grpc::Status& status, const std::string& address, Rank rank);
+// `sidecar`: that was asked; `rank`: whom the failure is about.
+Failure failure_of(const grpc::Status& status, const Contact& sidecar, Rank rank);
 
 }  // namespace sidecar::client_internal

@@ -23,21 +23,21 @@ const char* text_of(v1::MemberEvent::Kind kind) {
 
 }  // namespace
 
-Expected<std::vector<MemberLine>> ask_members(const std::string& address, std::chrono::nanoseconds deadline) {
+Expected<std::vector<MemberLine>> ask_members(const Contact& sidecar, std::chrono::nanoseconds deadline) {
   grpc::ClientContext context;
   set_deadline(context, deadline);
   v1::ListResponse response;
-  const grpc::Status status = v1::Membership::NewStub(channel_to(address))->List(&context, {}, &response);
-  if (!status.ok()) return failure_of(status, address, kNoRank);
+  const grpc::Status status = v1::Membership::NewStub(channel_to(sidecar))->List(&context, {}, &response);
+  if (!status.ok()) return failure_of(status, sidecar, kNoRank);
   std::vector<MemberLine> lines;
   for (const v1::Member& member : response.members()) lines.push_back(line_of(member));
   return lines;
 }
 
-Failure watch_members(const std::string& address, const OnMember& on_member) {
-  const auto channel = channel_to(address);
+Failure watch_members(const Contact& sidecar, const OnMember& on_member) {
+  const auto channel = channel_to(sidecar);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + kConnectLimit)) {
-    return failure_of({grpc::StatusCode::UNAVAILABLE, "no connection within 5 s"}, address, kNoRank);
+    return failure_of({grpc::StatusCode::UNAVAILABLE, "no connection within 5 s"}, sidecar, kNoRank);
   }
   grpc::ClientContext context;
   const auto reader = v1::Membership::NewStub(channel)->Watch(&context, {});
@@ -51,8 +51,8 @@ Failure watch_members(const std::string& address, const OnMember& on_member) {
   const grpc::Status status = reader->Finish();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE)
     return {Errc::kUnavailable, kNoRank,
-            "the sidecar at " + address + " has ended: " + status.error_message()};
-  return failure_of(status, address, kNoRank);
+            "the sidecar at " + sidecar.address + " has ended: " + status.error_message()};
+  return failure_of(status, sidecar, kNoRank);
 }
 
 }  // namespace sidecar::client_internal

@@ -25,12 +25,15 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   ClientOptions options = given;
   if (const Failure failure = complete(options); failure.code != Errc::kOk) return failure;
   RegisterInput input;
-  input.address = options.address;
-  if (input.address.empty()) {
+  input.sidecar.address = options.address;
+  if (input.sidecar.address.empty()) {
     const Expected<std::string> address = default_address(options.group.front());
     if (!address) return address.error();
-    input.address = *address;
+    input.sidecar.address = *address;
   }
+  const auto credentials = credentials_of(options.tls);
+  if (!credentials) return credentials.error();
+  input.sidecar.credentials = *credentials;
   input.instance = random_instance();
   input.rank = options.rank;
   input.group = options.group;

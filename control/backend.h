@@ -18,6 +18,10 @@
 #include "core/loop.h"
 #include "core/messages.h"
 
+namespace grpc {
+class ChannelCredentials;
+}
+
 namespace sidecar {
 
 // Who this sidecar is. Complete before the first service is reachable and constant from then on (`members`
@@ -41,6 +45,7 @@ struct Identity {
   // Ranks that may be served by mapping memory; empty: all that prove to be on this node.
   std::vector<Rank> local_peer_ranks;
   std::shared_ptr<Members> members;
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // for calls to the others; null: without TLS
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   [[nodiscard]] bool may_share_memory(Rank peer) const;

@@ -148,7 +148,7 @@ class GrpcDirectory::Impl {
     }
     call->started = true;
     call->context.set_deadline(std::chrono::system_clock::now() + kCallLimit);
-    call->channel = grpc_channel(call->address, kMessageBytesMax);
+    call->channel = grpc_channel(call->address, identity_.credentials, kMessageBytesMax);
     v1::ConnectRequest request;
     request.set_from_rank(identity_.rank);
     request.set_from_instance(identity_.instance);

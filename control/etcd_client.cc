@@ -32,8 +32,9 @@ std::string etcd_range_end(std::string prefix) {
 
 class EtcdClient::Impl {
  public:
-  Impl(const std::string& endpoint, std::chrono::milliseconds call_limit)
-      : call_limit_(call_limit), channel_(grpc_channel(endpoint, kMessageBytesMax)) {}
+  Impl(const std::string& endpoint, std::chrono::milliseconds call_limit,
+       const std::shared_ptr<grpc::ChannelCredentials>& credentials)
+      : call_limit_(call_limit), channel_(grpc_channel(endpoint, credentials, kMessageBytesMax)) {}
 
   // Runs one call, which others may cancel meanwhile. `call` gets the context and returns the status.
   template <class Call>
@@ -84,8 +85,9 @@ class EtcdClient::Impl {
   std::unique_ptr<EtcdWatch> watch_;
 };
 
-EtcdClient::EtcdClient(const std::string& endpoint, std::chrono::milliseconds call_limit)
-    : impl_(std::make_unique<Impl>(endpoint, call_limit)) {}
+EtcdClient::EtcdClient(const std::string& endpoint, std::chrono::milliseconds call_limit,
+                       const std::shared_ptr<grpc::ChannelCredentials>& credentials)
+    : impl_(std::make_unique<Impl>(endpoint, call_limit, credentials)) {}
 EtcdClient::~EtcdClient() = default;
 
 void EtcdClient::cancel() { impl_->cancel(); }

@@ -10,6 +10,10 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+namespace grpc {
+class ChannelCredentials;
+}
+
 namespace sidecar {
 
 template <class T>
@@ -56,7 +60,9 @@ class EtcdClient {
  public:
   using Clock = std::chrono::steady_clock;
 
-  EtcdClient(const std::string& endpoint, std::chrono::milliseconds call_limit);
+  // No credentials: without TLS.
+  EtcdClient(const std::string& endpoint, std::chrono::milliseconds call_limit,
+             const std::shared_ptr<grpc::ChannelCredentials>& credentials = nullptr);
   ~EtcdClient();  // ends the watch
   EtcdClient(const EtcdClient&) = delete;
   EtcdClient& operator=(const EtcdClient&) = delete;

@@ -58,7 +58,8 @@ class EtcdMembers::Impl {
     for (std::size_t i = 0; i < options_.endpoints.size(); ++i) {
       const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
       if (left <= milliseconds(0)) break;
-      EtcdClient etcd(options_.endpoints[(endpoint_ + i) % options_.endpoints.size()], left);
+      EtcdClient etcd(options_.endpoints[(endpoint_ + i) % options_.endpoints.size()], left,
+                      options_.credentials);
       const auto done = etcd.revoke(lease);
       if (done) return;
       why = done.error();
@@ -110,7 +111,7 @@ class EtcdMembers::Impl {
   std::string session() {
     const milliseconds limit =
         std::clamp(std::chrono::duration_cast<milliseconds>(options_.ttl) / 4, kCallMin, kCallMax);
-    auto etcd = std::make_shared<EtcdClient>(options_.endpoints[endpoint_], limit);
+    auto etcd = std::make_shared<EtcdClient>(options_.endpoints[endpoint_], limit, options_.credentials);
     {
       const std::lock_guard lock(mutex_);
       if (ending_) return {};

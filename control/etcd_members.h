@@ -17,6 +17,10 @@
 
 #include "control/members.h"
 
+namespace grpc {
+class ChannelCredentials;
+}
+
 namespace sidecar {
 
 struct EtcdOptions {
@@ -24,6 +28,7 @@ struct EtcdOptions {
   std::vector<std::string> endpoints;  // host:port, at least one
   std::string prefix = "/sidecar/";
   std::chrono::seconds ttl{10};  // of our lease: a process that died is gone for the others after so long
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: without TLS
   // On our thread: another instance has our rank. The text says which. Once.
   std::function<void(const std::string&)> on_usurped = [](const std::string&) {};
 };

@@ -5,11 +5,13 @@
 
 namespace sidecar {
 
-std::shared_ptr<Members> make_members(const Options& options) {
+std::shared_ptr<Members> make_members(const Options& options,
+                                      const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   if (options.membership == MembershipKind::kStatic) return std::make_shared<StaticMembers>(options.peers);
   EtcdOptions etcd;
   etcd.rank = options.rank;
   etcd.endpoints = options.etcd;
+  etcd.credentials = credentials;
   etcd.prefix = options.etcd_prefix;
   etcd.ttl = std::chrono::seconds(options.member_ttl_ns / kSecond);
   return std::make_shared<EtcdMembers>(std::move(etcd));

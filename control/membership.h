@@ -9,7 +9,9 @@
 
 namespace sidecar {
 
-std::shared_ptr<Members> make_members(const Options& options);
+// `credentials`: for calls to etcd.
+std::shared_ptr<Members> make_members(const Options& options,
+                                      const std::shared_ptr<grpc::ChannelCredentials>& credentials);
 
 // On the loop's thread. `own`: our rank, of which it need not hear.
 void tell_engine(Engine& engine, Rank own, const MemberChange& change);

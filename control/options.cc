@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "control/options_membership.h"
+#include "control/options_security.h"
 #include "control/units.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -104,6 +105,14 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
   app.add_flag("--insecure", options.insecure,
                "Allow a --listen address that other machines can reach, without TLS")
       ->envname("SIDECAR_INSECURE");
+  add(app, "tls-cert", options.tls.cert,
+      "This sidecar's certificate, a PEM file: all gRPC then uses TLS, also to etcd");
+  add(app, "tls-key", options.tls.key, "Its private key, a PEM file without a password");
+  add(app, "tls-ca", options.tls.ca,
+      "Who signs certificates, a PEM file: clients must then show one too, and servers are checked against "
+      "it. Default: clients need none, and servers one that the system trusts");
+  add(app, "shm-group", options.shm_group,
+      "A group, by name or number, whose members may map the arena. Default: this user alone");
   add(app, "poll", texts.poll,
       names_of(kPolls) +
           ": sleep at once, spin a little first, never sleep. Default adaptive with more than two cores");
@@ -247,12 +256,8 @@ bool is_wildcard(std::string_view host) { return host == "0.0.0.0" || host == ":
 tl::expected<void, Exit> complete(Options& options) {
   if (options.node.empty()) options.node = host_name();
   if (options.node.size() > kNameBytesMax) return wrong("node", "is longer than 255 bytes");
-  if (!is_loopback(options.listen) && !options.insecure) {
-    return wrong("listen",
-                 fmt::format("other machines can reach {}, and nothing is encrypted or authenticated: "
-                             "say --insecure if the network is trusted",
-                             options.listen));
-  }
+  if (auto security = complete_security(options); !security)
+    return wrong(security.error().flag, security.error().text);
   if (options.advertise.empty()) {
     options.advertise = is_wildcard(options.listen) ? host_name() : options.listen;
   }
@@ -332,13 +337,18 @@ std::string describe(const Options& options) {
   line("local-peer-ranks", options.local_peer_ranks.empty()
                                ? std::string("all that prove to be on this node")
                                : fmt::format("{}", fmt::join(options.local_peer_ranks, ",")));
-  line("listen", options.listen + (is_loopback(options.listen) ? "" : " (insecure: no TLS)"));
+  line("listen", options.listen + (is_loopback(options.listen) ? ""
+                                   : options.tls.enabled()     ? " (data are not encrypted)"
+                                                               : " (insecure: no TLS)"));
+  line("tls", tls_text(options.tls));
   line("advertise", options.advertise);
   line("grpc-port", options.grpc_port == 0 ? std::string("any") : std::to_string(options.grpc_port));
   line("data-port", options.data_port == 0 ? std::string("any") : std::to_string(options.data_port));
   line("arena", name_of(kArenas, options.arena));
   line("shm-size", size_text(options.arena_bytes));
   line("shm-dir", options.shm_dir);
+  line("shm-group", options.shm_gid ? fmt::format("{} (number {})", options.shm_group, *options.shm_gid)
+                                    : std::string("none: this user alone"));
   line("receive-percent", options.receive_percent);
   line("device-id",
        options.device_id < 0 ? std::string("none in particular") : std::to_string(options.device_id));

@@ -2,13 +2,17 @@
 // trying.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "control/peers.h"
+#include "control/tls.h"
 #include "core/arena.h"
 #include "core/log.h"
 #include "core/loop.h"
@@ -31,6 +35,9 @@ struct Options {
   std::string listen = "127.0.0.1";
   std::string advertise;  // host that others are told
   bool insecure = false;
+  TlsPaths tls;           // of all gRPC, etcd's included
+  std::string shm_group;  // that may map the arena, as it was named
+  std::optional<gid_t> shm_gid;
   std::string node;
   std::string peers_spec;
   MembershipKind membership = MembershipKind::kStatic;
@@ -59,7 +66,8 @@ struct Exit {
   std::string text;  // for stdout when code is 0, else for stderr
 };
 
-// Reads the environment as well. Does not touch the file system apart from --peers @file and --shm-dir.
+// Reads the environment as well. Does not touch the file system apart from --peers @file, --shm-dir and
+// the TLS files.
 tl::expected<Options, Exit> parse_options(int argc, const char* const* argv);
 
 // One "name value" line per setting in effect.

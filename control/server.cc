@@ -52,11 +52,9 @@ struct ControlServer::Impl {
 
 ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(const std::string& host,
-                                                                               std::uint16_t port,
-                                                                               const Identity& identity,
-                                                                               Mailbox& mailbox,
-                                                                               Backend& backend) {
+tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(
+    const std::string& host, std::uint16_t port, const Identity& identity, Mailbox& mailbox, Backend& backend,
+    const TlsPaths& tls) {
   configure_once();
   auto impl = std::make_unique<Impl>(identity, mailbox, backend);
   grpc::ServerBuilder builder;
@@ -72,7 +70,7 @@ tl::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(c
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   int bound_port = 0;
   const std::string address = HostPort{host, port}.text();
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &bound_port);
+  builder.AddListeningPort(address, server_credentials(tls), &bound_port);
   for (const auto& service : impl->services) builder.RegisterService(service.get());
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || bound_port == 0) {

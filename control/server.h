@@ -7,6 +7,7 @@
 #include <tl/expected.hpp>
 
 #include "control/services.h"
+#include "control/tls.h"
 
 namespace sidecar {
 
@@ -16,7 +17,8 @@ class ControlServer {
   static tl::expected<std::unique_ptr<ControlServer>, std::string> start(const std::string& host,
                                                                          std::uint16_t port,
                                                                          const Identity& identity,
-                                                                         Mailbox& mailbox, Backend& backend);
+                                                                         Mailbox& mailbox, Backend& backend,
+                                                                         const TlsPaths& tls = {});
   // Cuts off calls that are not over within 250 ms. The mailbox should be closed by then, so that none does.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;

@@ -89,7 +89,8 @@ Identity identity_of(const Options& options) {
   identity.drain_timeout_ns = options.drain_timeout_ns;
   identity.lease = options.lease_ns;
   identity.local_peer_ranks = options.local_peer_ranks;
-  identity.members = make_members(options);
+  identity.credentials = channel_credentials(options.tls);
+  identity.members = make_members(options, identity.credentials);
   return identity;
 }
 
@@ -161,6 +162,7 @@ Started Sidecard::make_arena() {
   wanted.bytes = options_.arena_bytes;
   wanted.directory = options_.shm_dir;
   wanted.instance = identity_.instance;
+  wanted.group = options_.shm_gid;
   wanted.cuda = cuda_ ? cuda_->get() : nullptr;
   wanted.device = options_.device_id;
   exit_on_signals(options_.shm_dir + "/" + arena_file_name(identity_.instance), 0);
@@ -180,8 +182,9 @@ Started Sidecard::make_arena() {
                       "another directory with --shm-dir",
                       options_.rank, size_text(options_.arena_bytes), options_.shm_dir, to_string(error)));
     }
-    return tl::unexpected(fmt::format("rank {}: cannot make an arena in {}: {}; see --shm-dir and --arena",
-                                      options_.rank, options_.shm_dir, to_string(error)));
+    return tl::unexpected(
+        fmt::format("rank {}: cannot make an arena in {}: {}; see --shm-dir, --shm-group and --arena",
+                    options_.rank, options_.shm_dir, to_string(error)));
   }
   arena_ = *std::move(arena);
   identity_.arena = ArenaInfo{arena_->instance(), arena_->nonce(), arena_->bytes(), Name(arena_->path())};
@@ -246,7 +249,7 @@ void Sidecard::make_engine() {
 
 Started Sidecard::open_server() {
   auto server = ControlServer::start(options_.listen, static_cast<std::uint16_t>(options_.grpc_port),
-                                     identity_, mailbox_, *backend_);
+                                     identity_, mailbox_, *backend_, options_.tls);
   if (!server) return tl::unexpected(server.error());
   server_ = *std::move(server);
   return {};

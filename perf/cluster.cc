@@ -48,6 +48,12 @@ std::uint64_t counter(const SidecarStatus& status, const std::string& name) {
 Cluster::Cluster(ClusterOptions options)
     : options_(std::move(options)), folder_(options_.above + "/sidecars."), members_(options_.nodes.size()) {
   fs::create_directory(arenas());
+  if (auto credentials = client_internal::credentials_of(options_.tls)) {
+    credentials_ = *std::move(credentials);
+  } else {
+    std::fprintf(stderr, "%s\n", to_string(credentials.error()).c_str());
+    std::abort();
+  }
   // UCX makes files of its own, which stay when a process is killed while it makes one.
   setenv(kUcxFolder, folder().c_str(), 0);
 }
@@ -111,6 +117,11 @@ void Cluster::launch(Rank rank, const std::vector<std::string>& more_flags) {
                   arenas()};
   const std::vector<std::string> membership_flags = membership(rank);
   process.argv.insert(process.argv.end(), membership_flags.begin(), membership_flags.end());
+  for (const auto& [flag, file] : {std::pair{"--tls-ca", options_.tls.ca},
+                                   {"--tls-cert", options_.tls.cert},
+                                   {"--tls-key", options_.tls.key}}) {
+    if (!file.empty()) process.argv.insert(process.argv.end(), {flag, file});
+  }
   process.argv.insert(process.argv.end(), options_.flags.begin(), options_.flags.end());
   process.argv.insert(process.argv.end(), more_flags.begin(), more_flags.end());
   process.argv.insert(process.argv.begin(), at.enter.begin(), at.enter.end());
@@ -156,6 +167,8 @@ std::string Cluster::address(Rank rank) const {
          std::to_string(members_.at(static_cast<std::size_t>(rank)).port.number());
 }
 
+client_internal::Contact Cluster::contact(Rank rank) const { return {address(rank), credentials_}; }
+
 std::string Cluster::ready_word(Rank rank, const std::string& name) const {
   const std::string& line = members_.at(static_cast<std::size_t>(rank)).ready;
   const std::size_t at = line.find(" " + name + "=");
@@ -172,13 +185,14 @@ ClientOptions Cluster::client_options(Rank rank) const {
   ClientOptions options;
   options.rank = rank;
   options.address = address(rank);
+  options.tls = options_.tls;
   options.node = options_.nodes[static_cast<std::size_t>(rank)];
   options.deadline = std::chrono::seconds(60);
   return options;
 }
 
 SidecarStatus Cluster::status(Rank rank) const {
-  auto answer = client_internal::ask_status(address(rank), kAnswersWithin);
+  auto answer = client_internal::ask_status(contact(rank), kAnswersWithin);
   if (!answer) {
     std::fprintf(stderr, "sidecard %d does not tell its status: %s\n%s\n", rank,
                  to_string(answer.error()).c_str(), log(rank).c_str());
@@ -192,7 +206,7 @@ std::uint64_t Cluster::counter(Rank rank, const std::string& name) const {
 }
 
 client_internal::PeerLine Cluster::peer(Rank rank, Rank of) const {
-  const auto answer = client_internal::ask_peers(address(rank), kAnswersWithin);
+  const auto answer = client_internal::ask_peers(contact(rank), kAnswersWithin);
   if (answer) {
     for (const auto& line : *answer) {
       if (line.rank == of) return line;

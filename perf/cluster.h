@@ -27,6 +27,7 @@ struct ClusterOptions {
   std::vector<std::string> flags{};        // for every sidecard
   std::vector<std::string> environment{};  // for every sidecard, NAME=VALUE
   std::string above = "/dev/shm";          // where its folder is made
+  TlsFiles tls{};                          // of every sidecard and of whoever asks it; empty: without
   std::string etcd{};  // its servers, host:port,...: they find each other through it; empty: they are told
 };
 
@@ -58,6 +59,8 @@ class Cluster {
   Process& process(Rank rank) { return members_.at(static_cast<std::size_t>(rank)).process; }
   [[nodiscard]] std::string address(Rank rank) const;  // of its gRPC server
   [[nodiscard]] Place place(Rank rank) const;
+  // For client_internal's questions.
+  [[nodiscard]] client_internal::Contact contact(Rank rank) const;
   // What its ready line says, such as "data" or "local"; empty when it says nothing of that name.
   [[nodiscard]] std::string ready_word(Rank rank, const std::string& name) const;
   [[nodiscard]] const std::string& folder() const { return folder_.path(); }
@@ -89,6 +92,7 @@ class Cluster {
   [[nodiscard]] std::vector<std::string> membership(Rank rank) const;
 
   ClusterOptions options_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
   Folder folder_;  // goes after the processes
   std::vector<Member> members_;
 };

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/registration.h"
 #include "sidecar/client.h"
 
 namespace sidecar::ctl {
@@ -18,6 +19,7 @@ inline constexpr int kUsage = 2;
 struct Settings {
   std::optional<Rank> rank;
   std::string address;  // of the sidecar's gRPC server; empty: by rank
+  TlsFiles tls;         // what is empty comes from the environment
   double timeout_seconds = 600;
   bool json = false;
 };
@@ -57,8 +59,9 @@ int run_members(const Settings& settings, bool watches);
 // "sidecarctl send: x: PeerLost: ..." on stderr; returns kFailed.
 int failed(const std::string& what, const Failure& failure);
 
-// Where the sidecar's gRPC server is. Fails when SIDECAR_RANK cannot be read.
-Expected<std::string> address_of(const Settings& settings);
+// Where the sidecar's gRPC server is, and how to speak to it. Fails when the environment or a TLS file cannot
+// be read.
+Expected<client_internal::Contact> contact_of(const Settings& settings);
 Expected<Client> connect(const Settings& settings);
 std::chrono::nanoseconds deadline_of(const Settings& settings);
 

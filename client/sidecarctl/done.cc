@@ -14,9 +14,9 @@ using client_internal::ChunkLine;
 
 // Which chunks of the datum the sidecar knows of, or all of it when it knows how many there are.
 Expected<std::set<ChunkIndex>> known_chunks(const Settings& settings, const std::string& id) {
-  const Expected<std::string> address = address_of(settings);
-  if (!address) return address.error();
-  const auto held = client_internal::ask_chunks(*address, std::chrono::seconds(5));
+  const auto sidecar = contact_of(settings);
+  if (!sidecar) return sidecar.error();
+  const auto held = client_internal::ask_chunks(*sidecar, std::chrono::seconds(5));
   if (!held) return held.error();
   std::set<ChunkIndex> chunks;
   ChunkIndex length = 0;

@@ -13,10 +13,10 @@ namespace {
 constexpr std::chrono::seconds kEndLimit{30};  // it takes its arena down
 
 // The process is over once nothing answers at its address.
-bool wait_for_end(const std::string& address) {
+bool wait_for_end(const client_internal::Contact& sidecar) {
   const auto end = std::chrono::steady_clock::now() + kEndLimit;
   while (std::chrono::steady_clock::now() < end) {
-    if (!client_internal::ask_status(address, std::chrono::seconds(2))) return true;
+    if (!client_internal::ask_status(sidecar, std::chrono::seconds(2))) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   return false;
@@ -25,13 +25,13 @@ bool wait_for_end(const std::string& address) {
 }  // namespace
 
 int run_drain(const Settings& settings) {
-  const Expected<std::string> address = address_of(settings);
-  if (!address) return failed("drain", address.error());
-  const auto status = client_internal::ask_status(*address, std::chrono::seconds(5));
+  const auto sidecar = contact_of(settings);
+  if (!sidecar) return failed("drain", sidecar.error());
+  const auto status = client_internal::ask_status(*sidecar, std::chrono::seconds(5));
   if (!status) return failed("drain", status.error());
-  const auto result = client_internal::ask_drain(*address, deadline_of(settings));
+  const auto result = client_internal::ask_drain(*sidecar, deadline_of(settings));
   if (!result) return failed("drain", result.error());
-  const bool ended = wait_for_end(*address);
+  const bool ended = wait_for_end(*sidecar);
   if (settings.json) {
     std::puts(nlohmann::ordered_json{{"rank", status->rank},
                                      {"finished", result->finished},

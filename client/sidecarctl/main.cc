@@ -16,6 +16,10 @@ void add_common(CLI::App* app, Settings* settings) {
   app->add_option("--rank", settings->rank, "the sidecar to talk to (default: $SIDECAR_RANK, or 0)")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--address", settings->address, "its gRPC address (default: 127.0.0.1:10000+rank)");
+  app->add_option("--tls-ca", settings->tls.ca,
+                  "who signs the sidecars' certificates (default: $SIDECAR_TLS_CA)");
+  app->add_option("--tls-cert", settings->tls.cert, "our certificate (default: $SIDECAR_TLS_CERT)");
+  app->add_option("--tls-key", settings->tls.key, "its private key (default: $SIDECAR_TLS_KEY)");
   app->add_option("--timeout", settings->timeout_seconds, "seconds until a call is given up, 0: at once")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -80,8 +84,18 @@ int run(int argc, char** argv) {
   return *chunks_app ? run_chunks(settings) : kUsage;
 }
 
-Expected<ClientOptions> options_of(const Settings& settings) {
+// The environment's, with what the flags say of TLS.
+Expected<ClientOptions> environment_of(const Settings& settings) {
   Expected<ClientOptions> options = ClientOptions::from_env();
+  if (!options) return options;
+  if (!settings.tls.ca.empty()) options->tls.ca = settings.tls.ca;
+  if (!settings.tls.cert.empty()) options->tls.cert = settings.tls.cert;
+  if (!settings.tls.key.empty()) options->tls.key = settings.tls.key;
+  return options;
+}
+
+Expected<ClientOptions> options_of(const Settings& settings) {
+  Expected<ClientOptions> options = environment_of(settings);
   if (!options) return options;
   if (!settings.address.empty()) options->address = settings.address;
   if (settings.rank) {
@@ -91,7 +105,9 @@ Expected<ClientOptions> options_of(const Settings& settings) {
   } else if (!settings.address.empty() ||
              (options->rank == kNoRank && options->group.empty() && !options->address.empty())) {
     // An address says enough: the sidecar there knows its rank.
-    const auto status = client_internal::ask_status(options->address, kAnswerDeadline);
+    const auto credentials = client_internal::credentials_of(options->tls);
+    if (!credentials) return credentials.error();
+    const auto status = client_internal::ask_status({options->address, *credentials}, kAnswerDeadline);
     if (!status) return status.error();
     options->rank = status->rank;
     options->group.clear();
@@ -113,13 +129,19 @@ int failed(const std::string& what, const Failure& failure) {
   return kFailed;
 }
 
-Expected<std::string> address_of(const Settings& settings) {
-  if (!settings.address.empty()) return settings.address;
-  if (settings.rank) return client_internal::default_address(*settings.rank);
-  const Expected<ClientOptions> options = ClientOptions::from_env();
+Expected<client_internal::Contact> contact_of(const Settings& settings) {
+  const Expected<ClientOptions> options = environment_of(settings);
   if (!options) return options.error();
-  if (!options->address.empty()) return options->address;
-  return client_internal::default_address(std::max(options->rank, 0));
+  const auto credentials = client_internal::credentials_of(options->tls);
+  if (!credentials) return credentials.error();
+  std::string address = settings.address;
+  if (address.empty() && !settings.rank) address = options->address;
+  if (address.empty()) {
+    const auto usual = client_internal::default_address(settings.rank.value_or(std::max(options->rank, 0)));
+    if (!usual) return usual.error();
+    address = *usual;
+  }
+  return client_internal::Contact{address, *credentials};
 }
 
 Expected<Client> connect(const Settings& settings) {

@@ -31,7 +31,7 @@ std::vector<std::string> cells_of(const MemberLine& member) {
           member.node.empty() ? "?" : member.node, member.address, member.self ? "(asked)" : ""};
 }
 
-int watch(const Settings& settings, const std::string& address) {
+int watch(const Settings& settings, const client_internal::Contact& sidecar) {
   const auto show = [&](const std::string& change, const MemberLine& member) {
     if (settings.json) {
       Json json = {{"change", change}};
@@ -44,16 +44,16 @@ int watch(const Settings& settings, const std::string& address) {
     }
     std::fflush(stdout);
   };
-  return failed("members", client_internal::watch_members(address, show));
+  return failed("members", client_internal::watch_members(sidecar, show));
 }
 
 }  // namespace
 
 int run_members(const Settings& settings, bool watches) {
-  const Expected<std::string> address = address_of(settings);
-  if (!address) return failed("members", address.error());
-  if (watches) return watch(settings, *address);
-  const auto members = client_internal::ask_members(*address, kAnswerDeadline);
+  const auto sidecar = contact_of(settings);
+  if (!sidecar) return failed("members", sidecar.error());
+  if (watches) return watch(settings, *sidecar);
+  const auto members = client_internal::ask_members(*sidecar, kAnswerDeadline);
   if (!members) return failed("members", members.error());
   if (settings.json) {
     Json json = Json::array();

@@ -44,9 +44,9 @@ Json json_of(const SidecarStatus& status) {
 
 template <class Rows, class Ask>
 int ask_and_show(const Settings& settings, const char* command, Ask ask, Rows* rows) {
-  const Expected<std::string> address = address_of(settings);
-  if (!address) return failed(command, address.error());
-  auto answer = ask(*address, kAnswerDeadline);
+  const auto sidecar = contact_of(settings);
+  if (!sidecar) return failed(command, sidecar.error());
+  auto answer = ask(*sidecar, kAnswerDeadline);
   if (!answer) return failed(command, answer.error());
   *rows = std::move(*answer);
   return kDone;

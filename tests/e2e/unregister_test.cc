@@ -17,7 +17,7 @@ namespace ci = client_internal;
 class PlainClient {
  public:
   PlainClient(const Cluster& cluster, Rank rank) {
-    input_.address = cluster.address(rank);
+    input_.sidecar = cluster.address(rank);
     input_.instance = 0x5eed;
     input_.rank = rank;
     input_.ucx_version = ucx_version();

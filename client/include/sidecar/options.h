@@ -25,6 +25,13 @@ enum class Polling : std::uint8_t {
   kBusy,      // never sleeps: one core for the lowest latency
 };
 
+// PEM files. All empty: no TLS. They are read again when they have changed, for connections made later.
+struct TlsFiles {
+  std::string ca{};    // who signs the sidecars' certificates; empty: whom the system trusts
+  std::string cert{};  // this client's own, for sidecars that ask for one (--tls-ca)
+  std::string key{};   // its private key, without a password
+};
+
 struct ClientOptions {
   Rank rank = kNoRank;  // the caller's sidecar; kNoRank: the group's smallest rank, or 0 without a group
   Group group{};        // all ranks of the caller's group; empty: just `rank`
@@ -34,6 +41,7 @@ struct ClientOptions {
   // once, which says nothing of delivery. Objects, empty tensors and Buffers are always sent the second way.
   bool concurrent_copy = false;
   std::string address{};  // host:port of the sidecar's gRPC server; empty: 127.0.0.1:(10000 + leader's rank)
+  TlsFiles tls{};
   std::uint64_t send_unit_bytes =
       0;  // hint: bytes of one unit (hidden size * dtype size) of what this client sends
   std::uint64_t recv_unit_bytes = 0;  // and of what it receives; 0: no idea
@@ -58,8 +66,8 @@ struct ClientOptions {
   // Warnings go to standard error; SIDECAR_LOG (debug, info, warn, error, off) sets how much.
 
   // The defaults with SIDECAR_RANK, SIDECAR_GROUP (ranks with commas), SIDECAR_CONCURRENT_COPY (0, 1),
-  // SIDECAR_ADDRESS, SIDECAR_NODE, SIDECAR_POLL (event, adaptive, busy), SIDECAR_SEND_UNIT_BYTES and
-  // SIDECAR_RECV_UNIT_BYTES applied. Fails naming the variable.
+  // SIDECAR_ADDRESS, SIDECAR_TLS_CA, SIDECAR_TLS_CERT, SIDECAR_TLS_KEY, SIDECAR_NODE, SIDECAR_POLL (event,
+  // adaptive, busy), SIDECAR_SEND_UNIT_BYTES and SIDECAR_RECV_UNIT_BYTES applied. Fails naming the variable.
   static Expected<ClientOptions> from_env();
 };
 
