@@ -1,5 +1,6 @@
 #include "core/arena.h"
 
+#include <grp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -34,6 +35,42 @@ TEST_F(ArenaTest, IsSharedWithWhoeverKnowsItsNonce) {
   ASSERT_EQ(::stat((*arena)->path().c_str(), &info), 0);
   EXPECT_EQ(map->inode(), info.st_ino);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(ArenaTest, IsOfTheGroupThatItIsSharedWithWhateverTheUmask) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to give a file to any group";
+  ArenaOptions shared = options();
+  shared.group = 5432;
+  const mode_t before = ::umask(0777);
+  const auto arena = Arena::create(shared);
+  ::umask(before);
+  ASSERT_TRUE(arena) << to_string(arena.error());
+  struct stat info{};
+  ASSERT_EQ(::stat((*arena)->path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0660u);
+  EXPECT_EQ(info.st_gid, gid_t{5432});
+  EXPECT_EQ(info.st_uid, ::geteuid());
+}
+
+TEST_F(ArenaTest, IsNotMadeWhenItsGroupIsNoneOfOurs) {
+  ASSERT_EQ(::chmod(directory_.c_str(), 0777), 0);
+  ArenaOptions shared = options();
+  shared.group = 5432;
+  const auto create = [&] {
+    const auto arena = Arena::create(shared);
+    const bool refused = !arena && arena.error().code == Errc::kUnauthorized && arena.error().a == 5432;
+    return refused && files() == 0;
+  };
+  if (::geteuid() != 0) {
+    EXPECT_TRUE(create());
+    return;
+  }
+  EXPECT_EXIT(
+      {
+        if (::setgroups(0, nullptr) != 0 || ::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
+        ::_exit(create() ? 0 : 1);
+      },
+      ::testing::ExitedWithCode(0), "");
 }
 
 TEST_F(ArenaTest, RoundsItsSizeUpToPages) {
