@@ -1,12 +1,16 @@
 // Connecting and disconnecting. Everything here runs on the loop's thread.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <random>
 
 #include "client/arguments.h"
 #include "client/runtime.h"
 #include "core/arena_map.h"
+#include "core/fd.h"
 #include "core/log.h"
 
 namespace sidecar::client_internal {
@@ -19,10 +23,20 @@ struct PinnableMap {
   Pin pin;
 };
 
-// Our own sidecar knows what we look at in its arena. Its neighbours know it of our sidecar only.
-Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable, InstanceId own) {
-  const InstanceId through = arena.instance == own ? 0 : own;
+// Its owner lives: it holds the lock of its arena's file.
+bool is_alive(const ArenaInfo& arena) {
+  const Fd fd(::open(std::string(arena.path.view()).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  return fd.valid() && ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+// Our own sidecar knows what we look at in its arena. Its neighbours know it of our sidecar only: we may look
+// where it told us if it was alive when we had begun to say so in the neighbour's file. Otherwise that one
+// may have reused the memory already.
+Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable, const ArenaInfo& own) {
+  const InstanceId through = arena.instance == own.instance ? 0 : own.instance;
   auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable, through);
+  if (map && through != 0 && !is_alive(own))
+    return fail(Errc::kPeerLost, "the sidecar that told of this arena has ended");
   if (!map) return tl::unexpected(map.error());
   auto shared = std::make_shared<PinnableMap>(*std::move(map));
   const ArenaMap& mapped = shared->map;
@@ -52,7 +66,8 @@ void Runtime::set_hooks() {
   };
   hooks.next_deadline = [this] {
     if (session_ == nullptr) return wake_at_;
-    return std::min({wake_at_, session_->next_deadline(), waiting_.next_deadline(), connect_until_});
+    const TimeNs connect_until = closing_ ? kNever : connect_until_;  // nobody looks at it any more
+    return std::min({wake_at_, session_->next_deadline(), waiting_.next_deadline(), connect_until});
   };
   hooks.on_timer = [this](TimeNs now) {
     if (now >= wake_at_) wake_at_ = kNever;  // it has served: the loop is awake
@@ -98,7 +113,7 @@ Failure Runtime::connect(bool local, TimeNs until) {
   session.writable_views = options_.writable_views;
   session.now = &Loop::now_ns;
   session.map = [this](const ArenaInfo& arena, bool writable) {
-    return map_arena(arena, writable, registered_->sidecar);
+    return map_arena(arena, writable, registered_->arena);
   };
   session.let_go = [this](InstanceId instance) { renewal_->let_go(instance); };
   session_ = std::make_unique<Session>(std::move(session), *transport_, weak_from_this());

@@ -163,6 +163,7 @@ void Engine::keep_room(Datum& datum) {
 void Engine::chunk_lost(const Peer& peer, const Retract& retract, const Hash128& hash) {
   if (store_.tombstones().find(hash) != nullptr) return;
   Datum* datum = store_.find(retract.id, hash);
+  if (datum == nullptr && draining_) return;
   if (datum == nullptr) datum = store_.make(retract.id, hash, host_.now());
   const ChunkIndex chunk = retract.chunk;
   const bool others = datum->mode_known && datum->producer != peer.rank;
@@ -171,7 +172,7 @@ void Engine::chunk_lost(const Peer& peer, const Retract& retract, const Hash128&
   ChunkEntry* const entry = store_.find(*datum, chunk);
   if (entry != nullptr && entry->state != ChunkState::kAbsent) return;  // another attempt is coming in
   datum->producer = peer.rank;
-  datum->gone.add(chunk);
+  if (datum->gone.runs() < kGapsMax) datum->gone.add(chunk);
   if (entry == nullptr) return;
   end_waiters(*entry, chunk_gone(*datum));
   store_.erase(entry);

@@ -153,6 +153,12 @@ bool Engine::must_retract(Destination& destination) {
   if (destination.retracted) return false;
   if (destination.in_parts) return destination.sent || destination.outgoing->lost;
   if (!destination.outgoing->lost || must_wait(destination)) return false;
+  bool again = false;  // whole, and not given up: its client has taken the lost one's place
+  outbox_.for_each_destination([&](const Destination& other) {
+    again |= &other != &destination && other.result == Errc::kOk && !other.outgoing->end_of_stream &&
+             Outbox::same_chunk(other, destination);
+  });
+  if (again) return false;
   destination.in_parts = true;  // no other attempt begins there until this is over
   outbox_.index_parts(&destination, parts_key(destination));
   return true;

@@ -228,6 +228,7 @@ void Engine::on_mark_done(Client& client, const MarkDone& done) {
                         datum->done.runs(), 0});
   }
   if (datum->done.add(done.chunk)) {
+    datum->gone.remove(done.chunk);  // whoever asks for it now is told that it is done
     ++counters_.dones;
     hide_chunk(client, *datum, done.chunk);
     if (Datum* const left = store_.find(done.id, hash)) tidy(left);

@@ -164,6 +164,7 @@ Status Engine::check_joins(const Outgoing& outgoing, const Client& client, const
 
 void Engine::on_close_stream(Client& client, const CloseStream& close) {
   Status status = check_known(client, close.destinations);
+  if (status) status = may_call(client.sends.size());
   if (status && close.id.empty()) status = fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   if (status && draining_)
     status = fail(Errc::kUnavailable, "close_stream: this sidecar is draining", options_.rank);

@@ -279,5 +279,39 @@ TEST_F(ContractGroupLeases, AnotherMembersDeadlineIsNoLossAndTheNextAttemptIsWai
   EXPECT_THAT(wait(*consumer_, waiting), IsOk());
 }
 
+TEST_F(ContractLeases, WhoeverTookTheLostOnesPlaceIsWaitedFor) {
+  NEEDS_MAPPED_ARENAS();
+  SimClient& holder = client(0);
+  SimClient& doomed = client(0);
+  SimClient& next = client(0);
+  const std::uint64_t all = allocate(holder, 2 * kMiB);
+  doomed.send({.id = "x", .bytes = 100'000, .to = each({1})});
+  const RequestId again = next.send({.id = "x", .bytes = 100'000, .to = each({1})});
+  const RequestId waiting = consumer_->recv("x");
+  settle();
+  world_.kill(doomed);
+  expect_waits(*consumer_, waiting);
+  holder.release_slot(all);
+  EXPECT_THAT(wait(next, again), IsOk());
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
+}
+
+TEST_F(ContractLeases, ALostChunkThatWasMarkedDoneIsDone) {
+  NEEDS_MAPPED_ARENAS();
+  SimClient& holder = client(0);
+  SimClient& doomed = client(0);
+  EXPECT_THAT(send(*producer_, {.id = "x", .num_chunks = 2, .bytes = 500, .to = each({1})}), IsOk());
+  EXPECT_THAT(done(*consumer_, "x", 0), IsOk());
+  const std::uint64_t all = allocate(holder, 2 * kMiB);
+  doomed.send({.id = "x", .chunk = 1, .num_chunks = 2, .bytes = 100'000, .to = each({1})});
+  settle();
+  world_.kill(doomed);
+  holder.release_slot(all);
+  EXPECT_THAT(recv(*consumer_, "x", 1), IsError(Errc::kPeerLost));
+  EXPECT_THAT(done(*consumer_, "x", 1), IsOk());
+  EXPECT_THAT(recv(*consumer_, "x", 1), IsError(Errc::kAlreadyDone));
+  EXPECT_THAT(recv(*consumer_, "x", 0), IsError(Errc::kAlreadyDone));
+}
+
 }  // namespace
 }  // namespace sidecar::sim
