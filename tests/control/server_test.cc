@@ -8,6 +8,7 @@ namespace {
 
 using grpc::StatusCode;
 using testing::HasSubstr;
+using namespace std::string_literals;
 
 TEST_F(ControlServerTest, RegisterTellsAClientAllItNeeds) {
   v1::RegisterResponse response;
@@ -203,7 +204,7 @@ TEST_F(ControlServerTest, RenewNeedsTheTicketAndSaysWhenThereIsNothingToRenew) {
 // Whatever a stranger writes into a registration is a name or a number, or refused; and it is no way to what
 // others were given.
 TEST_F(ControlServerTest, RegressionC10WhatComesFromTheNetworkIsOnlyEverLookedAt) {
-  const std::string odd = std::string("\x80\x04\x95\0cos\nsystem\n(S'exit'\ntR.", 30) + "%n%s{}$(exit)`exit`";
+  const std::string odd = "\x80\x04\x95\0cos\nsystem\n(S'exit'\ntR."s + "%n%s{}$(exit)`exit`";
   auto strange = request();
   strange.set_node("%n%s{}$(exit)`exit`");
   strange.set_pid(-1);
