@@ -34,6 +34,17 @@ TEST_F(ClientLimits, AReceiveBeyondThoseThatMayWaitIsRefused) {
   leaves_data(1);
 }
 
+TEST_F(ClientLimits, ClosingStreamsThatNobodyHearsOfIsRefusedAfterAWhile) {
+  world_.stop(sidecar(1));
+  std::vector<RequestId> waiting;
+  for (int i = 0; i < 3; ++i) waiting.push_back(greedy_->close_stream("s" + std::to_string(i), 1, each({1})));
+  settle();
+  EXPECT_THAT(wait(*greedy_, greedy_->close_stream("s3", 1, each({1}))), IsError(Errc::kUnavailable));
+  world_.go_on(sidecar(1));
+  for (const RequestId request : waiting) EXPECT_THAT(wait(*greedy_, request), IsOk());
+  leaves_data(3);  // closed streams are remembered while they are empty
+}
+
 TEST_F(ClientLimits, WhatIsThereIsHandedOutAlsoToOneThatMayNotWait) {
   for (ChunkIndex chunk = 1; chunk < 4; ++chunk) greedy_->recv("x", chunk);
   EXPECT_THAT(wait(*producer_, start("x", 500, each({3}), 0, 4)), IsOk());
