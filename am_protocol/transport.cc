@@ -54,6 +54,15 @@ Status UcxTransportImpl::open() {
   return {};
 }
 
+Status UcxTransportImpl::open_too(bool local) {
+  check_thread();
+  if ((local ? local_ : net_) != nullptr) return {};
+  if (local) cma_ = options_.cma && cma_works();
+  const Status opened = open_plane_at(local ? PlaneKind::kLocal : PlaneKind::kNet, "");
+  if (opened && local && local_ == nullptr) return fail(Errc::kUnavailable, "there is no shared memory here");
+  return opened;
+}
+
 Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
   const std::string devices = options_.net_reached_at.empty() ? "" : devices_for(options_.net_reached_at);
   auto opened = open_plane(kind, cma_, devices);

@@ -76,6 +76,9 @@ class UcxTransport : public Transport {
   static Result<std::unique_ptr<UcxTransport>> create(const UcxOptions& options, Loop& loop, Events& events);
 
   virtual void set_events(Events& events) = 0;
+  // Opens the plane that was not asked for at first, to connect from; nothing happens when it is there. Not
+  // from inside an event.
+  virtual Status open_too(bool local) = 0;
 
   // Where this process listens, with the real port; empty: it does not.
   [[nodiscard]] virtual Name local_address() const = 0;

@@ -54,6 +54,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
   // UcxTransport
   void set_events(Events& events) override { events_ = &events; }
+  Status open_too(bool local) override;
   Name local_address() const override { return local_ ? local_->address() : Name(); }
   Name net_address() const override { return net_ ? net_->address() : Name(); }
   std::string describe() const override;

@@ -193,7 +193,7 @@ Expected<void> renew_client(const Registered& registered, InstanceId instance,
   return {};
 }
 
-void unregister_client(const Registered& registered, InstanceId instance) {
+void unregister_client(const Registered& registered, InstanceId instance, Interruption* interruption) {
   grpc::ClientContext context;
   set_deadline(context, std::chrono::seconds(1));
   v1::UnregisterRequest request;
@@ -201,8 +201,9 @@ void unregister_client(const Registered& registered, InstanceId instance) {
   request.set_ticket(registered.ticket);
   v1::UnregisterResponse response;
   // A sidecar that cannot be told any more has forgotten us, or will when it sees the connection end.
-  static_cast<void>(
-      v1::Registration::NewStub(channel_to(registered.where))->Unregister(&context, request, &response));
+  static_cast<void>(interruptible(context, interruption, [&] {
+    return v1::Registration::NewStub(channel_to(registered.where))->Unregister(&context, request, &response);
+  }));
 }
 
 Expected<std::string> default_address(Rank leader) {

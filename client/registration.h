@@ -82,7 +82,8 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
 Expected<void> renew_client(const Registered& registered, InstanceId instance,
                             const std::vector<InstanceId>& let_go, std::chrono::nanoseconds deadline,
                             Interruption* interruption);
-void unregister_client(const Registered& registered, InstanceId instance);
+void unregister_client(const Registered& registered, InstanceId instance,
+                       Interruption* interruption = nullptr);
 
 // Where a rank's gRPC server is unless somebody says otherwise. Fails for ranks whose port would be none.
 Expected<std::string> default_address(Rank leader);

@@ -28,6 +28,10 @@ RenewalCalls calls_to_sidecar() {
                              const std::vector<InstanceId>& let_go) {
                 return renew_client(registered, instance, let_go, kAttempt, interruption.get());
               },
+          .unregister =
+              [interruption](const Registered& registered, InstanceId instance) {
+                unregister_client(registered, instance, interruption.get());
+              },
           .interrupt = [interruption] { interruption->interrupt(); }};
 }
 
@@ -52,10 +56,11 @@ Renewal::~Renewal() {
   thread_.join();
 }
 
-void Renewal::connection_lost(InstanceId instance) {
+void Renewal::connection_lost(InstanceId instance, bool was_connected) {
   const std::lock_guard lock(mutex_);
   if (instance != instance_) return;
   lost_ = true;
+  useless_ = !was_connected;
   changed_.notify_all();
 }
 
@@ -116,7 +121,10 @@ void Renewal::renew(Lock& lock) {
 // take it for this one.
 void Renewal::enroll(Lock& lock) {
   input_.instance = random_instance();
+  const InstanceId before = instance_;
+  const bool unregister = std::exchange(useless_, false);
   lock.unlock();
+  if (unregister) calls_.unregister(registered_, before);  // or it stays until its lease ends
   Expected<Registered> registered = calls_.enroll(input_);
   lock.lock();
   if (stop_) return;
@@ -130,7 +138,8 @@ void Renewal::enroll(Lock& lock) {
   lock.unlock();
   on_fresh_({input_.instance, registered_});
   lock.lock();
-  pause(lock, kPause);
+  pause_ = unregister ? std::min(pause_ * 2, kPauseMax) : kPause;
+  pause(lock, pause_);
 }
 
 InstanceId random_instance() {

@@ -14,12 +14,13 @@
 
 namespace sidecar::client_internal {
 
-// What is asked of the sidecar; tests put their own here. Both block for a bounded time.
+// What is asked of the sidecar; tests put their own here. All block for a bounded time.
 struct RenewalCalls {
   std::function<Expected<Registered>(const RegisterInput& input)> enroll;
   std::function<Expected<void>(const Registered& registered, InstanceId instance,
                                const std::vector<InstanceId>& let_go)>
       renew;
+  std::function<void(const Registered& registered, InstanceId instance)> unregister;
   std::function<void()> interrupt;  // ends the one under way early, and all that come
 };
 // Those that ask a real one.
@@ -41,9 +42,9 @@ class Renewal {
   Renewal(const Renewal&) = delete;
   Renewal& operator=(const Renewal&) = delete;
 
-  // The connection of that instance has ended, and its registration with it. Ignored when there is a newer
-  // one already. Any thread.
-  void connection_lost(InstanceId instance);
+  // The connection of that instance has ended, and its registration with it; or it never came about. Ignored
+  // when there is a newer one already. Any thread.
+  void connection_lost(InstanceId instance, bool was_connected);
   // Of that earlier instance's connection nothing is looked at any more: the next renewal says so. Any
   // thread.
   void let_go(InstanceId instance);
@@ -52,8 +53,9 @@ class Renewal {
 
   // Told in one renewal.
   static constexpr std::size_t kLetGoMax = 256;
-  // Between two attempts to register.
+  // Between two attempts to register; twice as long, up to kPauseMax, after each of which no connection came.
   static constexpr std::chrono::milliseconds kPause{200};
+  static constexpr std::chrono::milliseconds kPauseMax{3200};
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -62,16 +64,18 @@ class Renewal {
   void enroll(Lock& lock);
   void pause(Lock& lock, std::chrono::nanoseconds time);
 
-  RegisterInput input_;  // the thread's
+  RegisterInput input_;  // the thread's, like all up to mutex_
   Registered registered_;
+  std::chrono::milliseconds pause_ = kPause;  // after the last registration
   const RenewalCalls calls_;
   const OnFresh on_fresh_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool stop_ = false;   // under mutex_, like all below
-  bool again_ = false;  // may register anew
-  bool lost_ = false;   // and has to
+  bool stop_ = false;     // under mutex_, like all below
+  bool again_ = false;    // may register anew
+  bool lost_ = false;     // and has to
+  bool useless_ = false;  // the present registration: it cannot be connected with
   InstanceId instance_ = 0;
   std::vector<InstanceId> let_go_;
 

@@ -83,6 +83,7 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
   void on_fresh(Renewal::Fresh fresh);
   bool check_home();
   void connect_again();
+  Status choose_way();
   void start_waiting();
   void await_home(Submission submission);
   void end_late_calls(TimeNs now);
@@ -113,7 +114,9 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
 
   // The loop's thread's.
   InstanceId instance_;
-  bool local_ = false;             // the way it is connected
+  bool local_ = false;             // the way it is connected,
+  bool prefers_local_ = false;     // and was at first
+  std::uint32_t attempts_ = 0;     // to connect again, since it was connected
   bool away_ = false;              // without a connection, and at work to get one
   TimeNs connect_until_ = kNever;  // for the attempt that is being made
   WaitingCalls waiting_;

@@ -31,15 +31,25 @@ void Runtime::on_fresh(Renewal::Fresh fresh) {
   connect_again();
 }
 
-// The same way as before. Whether the arena can be mapped this time decides how bytes travel, not whether.
+// Two attempts the way it was before, two the other way where there is one, and so on.
+Status Runtime::choose_way() {
+  maps_arena_ = session_->map_own_arena(registered_->arena);
+  const auto exists = [this](bool local) {  // that the arena can be mapped proves that memory is shared
+    return local ? maps_arena_ && !registered_->local_address.empty() : !registered_->net_address.empty();
+  };
+  local_ = prefers_local_ != (attempts_++ / 2 % 2 == 1);
+  if (!exists(local_)) local_ = !local_;
+  if (!exists(local_)) return fail(Errc::kUnavailable, "it names no address that can be reached from here");
+  return transport_->open_too(local_);
+}
+
 void Runtime::connect_again() {
   away_ = true;
-  const std::string& address = local_ ? registered_->local_address : registered_->net_address;
-  if (address.empty()) {
-    LOG_WARN_LIMITED("the sidecar of rank {} names no address to connect to any more", rank());
-    return renewal_->connection_lost(instance_);
+  if (const Status way = choose_way(); !way) {
+    LOG_WARN_LIMITED("cannot connect to the sidecar of rank {} again: {}", rank(), to_string(way.error()));
+    return renewal_->connection_lost(instance_, false);
   }
-  maps_arena_ = session_->map_own_arena(registered_->arena);
+  const std::string& address = local_ ? registered_->local_address : registered_->net_address;
   connect_until_ = Loop::now_ns() + kConnectNs;
   session_->connect({local_, false, Name(address)}, hello());
 }
@@ -50,8 +60,10 @@ bool Runtime::check_home() {
   if (session_->up()) {
     if (!std::exchange(away_, false)) return false;
     connect_until_ = kNever;
+    attempts_ = 0;
     unregister_ = true;
-    LOG_INFO("connected to the sidecar of rank {} again", rank());
+    LOG_INFO("connected to the sidecar of rank {} again, {}", rank(),
+             local_ ? "through shared memory" : "over the network");
     start_waiting();
     return true;
   }
@@ -60,11 +72,14 @@ bool Runtime::check_home() {
     session_->close_link({Errc::kUnavailable, rank(), "the sidecar did not accept the connection in time"});
   }
   if (away_ && connect_until_ == kNever) return false;  // the renewal is at work
-  if (away_) LOG_DEBUG("connecting again failed: {}", session_->why_down().message);
+  if (away_) {
+    LOG_WARN_LIMITED("connecting to the sidecar of rank {} again {} failed: {}", rank(),
+                     local_ ? "through shared memory" : "over the network", session_->why_down().message);
+  }
   away_ = true;
   connect_until_ = kNever;
   unregister_ = false;
-  renewal_->connection_lost(instance_);
+  renewal_->connection_lost(instance_, attempts_ == 0);
   return true;
 }
 

@@ -34,6 +34,8 @@ bool is_alive(const ArenaInfo& arena) {
 // may have reused the memory already.
 Result<MappedRegion> map_arena(const ArenaInfo& arena, bool writable, const ArenaInfo& own) {
   const InstanceId through = arena.instance == own.instance ? 0 : own.instance;
+  if (through != 0 && own.path.empty())
+    return fail(Errc::kUnavailable, "the sidecar that told of this arena has none whose end would show");
   auto map = ArenaMap::open(std::string(arena.path.view()), arena.instance, arena.nonce, writable, through);
   if (map && through != 0 && !is_alive(own))
     return fail(Errc::kPeerLost, "the sidecar that told of this arena has ended");
@@ -91,6 +93,7 @@ Failure Runtime::set_up() {
   const bool final = failure.code == Errc::kUnauthorized || failure.code == Errc::kInvalidArgument;
   if (failure.code != Errc::kOk && !final) failure = connect(false, until);
   unregister_ = failure.code == Errc::kOk;
+  prefers_local_ = local_;
   return failure;
 }
 

@@ -31,7 +31,7 @@ Status EngineBackend::renew_client(InstanceId client, const Ticket& ticket,
   // One whose connection has ended is not registered any more, whatever its lease says.
   const bool registered = tickets_.knows(client) && engine_.knows_client(client);
   if (registered && leases_.renew(client, Loop::now_ns())) {
-    for (const InstanceId before : let_go) engine_.let_go(before);
+    for (const InstanceId before : let_go) engine_.let_go(client, before);
     return {};
   }
   tickets_.revoke_client(client);

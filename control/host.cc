@@ -43,4 +43,11 @@ bool LoopHost::watch_process(std::int64_t pid, Token token) {
   return true;
 }
 
+void LoopHost::unwatch_process(Token token) {
+  const auto found = watches_.find(token);
+  CHECK(found != watches_.end());
+  loop_.unwatch(found->second.id);  // before its descriptor is closed
+  watches_.erase(found);
+}
+
 }  // namespace sidecar

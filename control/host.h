@@ -35,8 +35,10 @@ class LoopHost final : public Host {
   }
   // False also when there is no such process: it may have ended, or live where we cannot see it.
   bool watch_process(std::int64_t pid, Token token) override;
+  void unwatch_process(Token token) override;
 
   [[nodiscard]] std::size_t mapped_arenas() const { return arenas_.size(); }
+  [[nodiscard]] std::size_t watched_processes() const { return watches_.size(); }
 
  private:
   struct Watch {

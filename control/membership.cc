@@ -6,12 +6,14 @@
 namespace sidecar {
 
 std::shared_ptr<Members> make_members(const Options& options,
-                                      const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+                                      const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+                                      std::function<void()> on_usurped) {
   if (options.membership == MembershipKind::kStatic) return std::make_shared<StaticMembers>(options.peers);
   EtcdOptions etcd;
   etcd.rank = options.rank;
   etcd.endpoints = options.etcd;
-  etcd.credentials = credentials;
+  if (options.etcd_tls) etcd.credentials = credentials;
+  etcd.on_usurped = [tell = std::move(on_usurped)](const std::string&) { tell(); };
   etcd.prefix = options.etcd_prefix;
   etcd.ttl = std::chrono::seconds(options.member_ttl_ns / kSecond);
   return std::make_shared<EtcdMembers>(std::move(etcd));

@@ -82,7 +82,10 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
       "sidecar-%d.sidecars:10000 or host (ports 10000 + rank). Default: all on this host");
   add(app, "membership", texts.membership,
       names_of(kMemberships) + ": what says who is there: --peers, or an etcd. Default static");
-  app.add_option("--etcd", options.etcd, "Its servers, host:port,host:port: for --membership etcd")
+  app.add_option(
+         "--etcd", options.etcd,
+         "Its servers, host:port,host:port: for --membership etcd. http:// before each: without TLS whatever "
+         "--tls-cert says")
       ->delimiter(',')
       ->envname("SIDECAR_ETCD");
   add(app, "etcd-prefix", options.etcd_prefix,
@@ -106,7 +109,7 @@ void declare(CLI::App& app, Options& options, Texts& texts) {
                "Allow a --listen address that other machines can reach, without TLS")
       ->envname("SIDECAR_INSECURE");
   add(app, "tls-cert", options.tls.cert,
-      "This sidecar's certificate, a PEM file: all gRPC then uses TLS, also to etcd");
+      "This sidecar's certificate, a PEM file: all gRPC then uses TLS, also to etcd (see there)");
   add(app, "tls-key", options.tls.key, "Its private key, a PEM file without a password");
   add(app, "tls-ca", options.tls.ca,
       "Who signs certificates, a PEM file: clients must then show one too, and servers are checked against "

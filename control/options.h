@@ -35,7 +35,7 @@ struct Options {
   std::string listen = "127.0.0.1";
   std::string advertise;  // host that others are told
   bool insecure = false;
-  TlsPaths tls;           // of all gRPC, etcd's included
+  TlsPaths tls;           // of all gRPC, unless etcd_tls says otherwise
   std::string shm_group;  // that may map the arena, as it was named
   std::optional<gid_t> shm_gid;
   std::string node;
@@ -43,6 +43,7 @@ struct Options {
   MembershipKind membership = MembershipKind::kStatic;
   StaticPeers peers;                      // kStatic
   std::vector<std::string> etcd;          // kEtcd: host:port of its servers
+  bool etcd_tls = false;                  // and whether they are spoken to with TLS
   std::string etcd_prefix = "/sidecar/";  // of our keys; ends with a slash
   TimeNs member_ttl_ns = 10 * kSecond;    // of our record's lease, in whole seconds
   std::string shm_dir = "/dev/shm";

@@ -41,11 +41,24 @@ Completed complete_etcd(Options& options) {
   if (!options.peers_spec.empty())
     return wrong("peers", "says who is there, and so does --membership etcd: give one of them");
   if (options.etcd.empty()) return wrong("etcd", "is missing: where are etcd's servers?");
-  for (const std::string& endpoint : options.etcd) {
+  std::size_t plain = 0;
+  for (std::string& endpoint : options.etcd) {
+    constexpr std::string_view kPlain = "http://";
+    constexpr std::string_view kTls = "https://";
+    if (endpoint.starts_with(kPlain)) {
+      endpoint.erase(0, kPlain.size());
+      ++plain;
+    } else if (endpoint.starts_with(kTls)) {
+      endpoint.erase(0, kTls.size());
+      if (!options.tls.enabled()) return wrong("etcd", "is https://, which takes --tls-cert and --tls-key");
+    }
     const auto address = parse_host_port(endpoint);
     if (!address) return wrong("etcd", address.error());
     if (address->port == 0) return wrong("etcd", fmt::format("'{}' lacks a port; etcd's is 2379", endpoint));
   }
+  if (plain != 0 && plain != options.etcd.size())
+    return wrong("etcd", "names some servers with http:// and some without; all are spoken to alike");
+  options.etcd_tls = options.tls.enabled() && plain == 0;
   if (options.etcd_prefix.empty()) return wrong("etcd-prefix", "is empty");
   if (options.etcd_prefix.back() != '/') options.etcd_prefix += '/';
   constexpr TimeNs kShortest = 2 * kSecond;  // etcd itself gives no shorter ones

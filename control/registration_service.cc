@@ -108,7 +108,8 @@ class RegistrationService final : public v1::Registration::Service {
     }
     *client = {request.client_instance(), request.send_unit_bytes(),
                request.recv_unit_bytes(), request.rank(),
-               std::move(group),          request.renews()};
+               std::move(group),          request.pid(),
+               request.renews()};
     return check_versions(identity_, fmt::format("the client for rank {}", request.rank()),
                           request.protocol_version_min(), request.protocol_version_max(),
                           request.ucx_version());

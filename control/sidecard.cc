@@ -38,8 +38,8 @@ class Sidecard {
   ~Sidecard();
 
   Started start();
-  // Until SIGTERM or a drain, and then until what is under way is over; or until it is clear that this
-  // sidecar may not join the others. The process's exit code.
+  // Until SIGTERM or a drain, or another process has taken the rank, and then until what is under way is
+  // over; or until it is clear that this sidecar may not join the others. The process's exit code.
   int run();
 
  private:
@@ -51,6 +51,7 @@ class Sidecard {
   Started open_server();
   void join();
   void on_joined(const Started& joined);
+  void on_usurped();
   void on_signal(int number);
   bool step();
   [[nodiscard]] TimeNs next_deadline() const;
@@ -78,7 +79,7 @@ class Sidecard {
   std::unique_ptr<MemberNews> news_;
 };
 
-Identity identity_of(const Options& options) {
+Identity identity_of(const Options& options, std::function<void()> on_usurped) {
   Identity identity;
   identity.rank = options.rank;
   identity.instance = random_bits();
@@ -90,13 +91,17 @@ Identity identity_of(const Options& options) {
   identity.lease = options.lease_ns;
   identity.local_peer_ranks = options.local_peer_ranks;
   identity.credentials = channel_credentials(options.tls);
-  identity.members = make_members(options, identity.credentials);
+  identity.members = make_members(options, identity.credentials, std::move(on_usurped));
   return identity;
 }
 
 Sidecard::Sidecard(Options options)
     : options_(std::move(options)),
-      identity_(identity_of(options_)),
+      identity_(identity_of(options_,
+                            [this] {
+                              if (!mailbox_.post([this] { on_usurped(); }))
+                                LOG_DEBUG("the rank was taken while this sidecar was ending");
+                            })),
       loop_(LoopOptions{.policy = options_.poll, .spin_ns = options_.spin_us * TimeNs{1000}}),
       mailbox_(&loop_),
       tickets_(identity_.instance),
@@ -299,6 +304,12 @@ void Sidecard::on_joined(const Started& joined) {
               identity_.instance, identity_.node.c_str(), identity_.local_address.c_str(),
               arena_->path().c_str());
   std::fflush(stdout);
+}
+
+// The others speak to the process that has our rank now. What we hold is still ours to finish.
+void Sidecard::on_usurped() {
+  exit_code_ = 1;
+  drain_->begin("another process has this rank", options_.drain_timeout_ns, false, nullptr);
 }
 
 void Sidecard::on_signal(int number) {

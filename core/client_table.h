@@ -23,6 +23,7 @@ struct Client {
   bool connected = false;
   bool gone = false;  // its link ended; it is here only for slots its process may still look at
   std::int64_t pid = 0;
+  Token watch = 0;  // for the end of its process; 0: not watched
   std::uint64_t send_unit_bytes = 0;
   std::uint64_t receive_unit_bytes = 0;
   bool leased = false;  // see ClientRegistration
@@ -32,8 +33,9 @@ struct Client {
   using SendList = List<Shard, &Shard::in_client>;
   using WaiterList = List<Waiter, &Waiter::in_client>;
   using AllocationList = List<Allocation, &Allocation::in_client>;
-  std::uint64_t bytes = 0;  // of `sends` and `allocations`
-  std::uint32_t ids = 0;    // it was the first to name them, and nothing has come of them
+  std::uint64_t bytes = 0;    // of `charged` sends and of `allocations`
+  std::uint32_t charged = 0;  // sends that are not over, answered or not
+  std::uint32_t ids = 0;      // it was the first to name them, and nothing has come of them
   SendList sends;
   WaiterList waiters;
   List<Grant, &Grant::in_client> grants;

@@ -184,7 +184,7 @@ void Engine::on_process_gone(Token token) {
     forget_client(*completion.client);
     return;
   }
-  if (completion.peer != nullptr) end_quarantine(*completion.peer);  // null: it had let go before
+  end_quarantine(*completion.peer);
 }
 
 // --- small things used everywhere

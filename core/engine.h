@@ -57,6 +57,7 @@ struct ClientRegistration {
   std::uint64_t receive_unit_bytes = 0;
   Rank rank = kNoRank;      // which member of its group the client is; kNoRank: this sidecar's own rank
   std::vector<Rank> group;  // sorted, this sidecar's rank first; empty: just this sidecar
+  std::int64_t pid = 0;     // its process's
   // Somebody else looks after it: without, it is forgotten when it does not connect within kRegistrationNs.
   bool leased = false;
 };
@@ -79,9 +80,9 @@ class Engine final : public Events, public DeviceEvents {
   void unregister_client(InstanceId client);
   // At once, as if its connection had broken: its lease has ended.
   void end_client(InstanceId client, const char* why);
-  // The process that was this client, whose connection has ended, looks at nothing of it any more: no need to
-  // wait for its end. Ignored of any other.
-  void let_go(InstanceId client);
+  // The process of client `by` says that it was client `before`, whose connection has ended, and looks at
+  // nothing of that any more: no need to wait for its end. Ignored when `before` was another process's.
+  void let_go(InstanceId by, InstanceId before);
   // Whether it is registered: its connection has not ended yet, or not begun.
   [[nodiscard]] bool knows_client(InstanceId client) { return clients_.find(client) != nullptr; }
 
@@ -197,6 +198,8 @@ class Engine final : public Events, public DeviceEvents {
   [[nodiscard]] Status may_hold(const Client& client, std::uint64_t bytes) const;
   Datum* name_datum(Client& client, const DataId& id, const Hash128& hash);
   void unname_datum(Datum& datum);
+  void charge(Client& client, Shard& shard);
+  void uncharge(const Shard& shard);
   [[nodiscard]] Error too_many_ids() const;
 
   // engine_orphans.cc: what is here while nobody is
@@ -229,7 +232,8 @@ class Engine final : public Events, public DeviceEvents {
   [[nodiscard]] Status check_known(const Client& client, const Destinations& destinations);
   [[nodiscard]] Status check_joins(const Outgoing& outgoing, const Client& client, const Send& send) const;
   Outgoing& make_outgoing(const Destinations& destinations);
-  Shard& add_shard(Outgoing& outgoing, Client& client, RequestId request, std::uint64_t timeout_ns);
+  Shard& add_shard(Outgoing& outgoing, Client& client, const Slice& slice, RequestId request,
+                   std::uint64_t timeout_ns);
   bool take_room(Outgoing& outgoing);
   void start_shard(Shard& shard, const std::byte* inline_data);
   void connect_early(Outgoing& outgoing);
@@ -248,6 +252,7 @@ class Engine final : public Events, public DeviceEvents {
   void note_failure(Destination& destination, Errc code, const Text& text);
   void check_destination(Destination& destination);
   [[nodiscard]] bool must_retract(Destination& destination);
+  [[nodiscard]] bool attempted_again(const Destination& destination);
   void finish_if_over(Outgoing& outgoing);
   void answer_shard(Shard& shard, const Error* error);
   void drop_outgoing(Outgoing& outgoing);

@@ -25,6 +25,7 @@ Status Engine::register_client(const ClientRegistration& registration) {
     client = clients_.make();
     client->instance = registration.instance;
   }
+  if (registration.pid > 0 && !client->connected) client->pid = registration.pid;
   client->send_unit_bytes = registration.send_unit_bytes;
   client->receive_unit_bytes = registration.receive_unit_bytes;
   client->group = std::move(group);
@@ -51,11 +52,19 @@ void Engine::end_client(InstanceId instance, const char* why) {
   on_link_down(link, Error{Errc::kUnavailable, options_.rank, why});
 }
 
-void Engine::let_go(InstanceId instance) {
-  while (Client* const client = clients_.find_gone(instance)) {
-    completions_.for_each([client](Completion& completion) {
-      if (completion.client == client) completion.client = nullptr;  // the end of its process changes nothing
-    });
+void Engine::let_go(InstanceId by, InstanceId before) {
+  const Client* const now = clients_.find(by);
+  if (now == nullptr || now->pid <= 0 || by == before) return;
+  const std::int64_t pid = now->pid;
+  // It knows of the end of its connection before we do.
+  if (const Client* client = clients_.find(before); client != nullptr && client->pid == pid)
+    end_client(before, "its process has another connection");
+  while (Client* const client = clients_.find_gone(before)) {
+    if (client->pid != pid) return;
+    if (client->watch != 0) {
+      host_.unwatch_process(client->watch);
+      completions_.release(completions_.find(Handle::unpack(client->watch)));
+    }
     forget_client(*client);
   }
 }
@@ -249,7 +258,10 @@ void Engine::client_gone(Client& client, bool proven) {
   }
   if (!proven && (!client.grants.empty() || !client.allocations.empty())) {
     const Token token = expect({.what = What::kQuarantine, .client = &client});
-    if (client.pid > 0 && host_.watch_process(client.pid, token)) return;
+    if (client.pid > 0 && host_.watch_process(client.pid, token)) {
+      client.watch = token;
+      return;
+    }
     completions_.release(completions_.find(Handle::unpack(token)));
   }
   forget_client(client);

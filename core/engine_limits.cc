@@ -18,6 +18,21 @@ Status Engine::may_hold(const Client& client, std::uint64_t bytes) const {
               bytes, client.bytes);
 }
 
+// A send counts as long as it holds anything here. Answered it may be before that: its deadline is over while
+// a destination still has its slot.
+void Engine::charge(Client& client, Shard& shard) {
+  shard.charged_to = clients_.handle_of(client);
+  ++client.charged;
+  client.bytes += shard.slice.bytes;
+}
+
+void Engine::uncharge(const Shard& shard) {
+  Client* const client = clients_.find(shard.charged_to);
+  if (client == nullptr) return;
+  --client->charged;
+  client->bytes -= shard.slice.bytes;
+}
+
 // An id that a client is the first to name. Null: it has named too many that nothing has come of.
 Datum* Engine::name_datum(Client& client, const DataId& id, const Hash128& hash) {
   if (client.ids >= options_.client_ids_max) return nullptr;

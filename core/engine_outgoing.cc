@@ -152,16 +152,20 @@ void Engine::check_destination(Destination& destination) {
 bool Engine::must_retract(Destination& destination) {
   if (destination.retracted) return false;
   if (destination.in_parts) return destination.sent || destination.outgoing->lost;
-  if (!destination.outgoing->lost || must_wait(destination)) return false;
-  bool again = false;  // whole, and not given up: its client has taken the lost one's place
+  if (!destination.outgoing->lost || must_wait(destination) || attempted_again(destination)) return false;
+  destination.in_parts = true;  // no other attempt begins there until this is over
+  outbox_.index_parts(&destination, parts_key(destination));
+  return true;
+}
+
+// Another send of the same chunk to there is not given up: its client has taken a lost one's place.
+bool Engine::attempted_again(const Destination& destination) {
+  bool again = false;
   outbox_.for_each_destination([&](const Destination& other) {
     again |= &other != &destination && other.result == Errc::kOk && !other.outgoing->end_of_stream &&
              Outbox::same_chunk(other, destination);
   });
-  if (again) return false;
-  destination.in_parts = true;  // no other attempt begins there until this is over
-  outbox_.index_parts(&destination, parts_key(destination));
-  return true;
+  return again;
 }
 
 // Members whose shards are still to come are waited for even if all destinations have failed: they are told
@@ -198,7 +202,6 @@ void Engine::answer_shard(Shard& shard, const Error* error) {
   }
   Client& client = *std::exchange(shard.client, nullptr);
   client.sends.remove(&shard);
-  client.bytes -= shard.slice.bytes;
   if (client.connected) send_plain(client.link, scratch_);
 }
 
@@ -209,10 +212,8 @@ void Engine::drop_outgoing(Outgoing& outgoing) {
   while (Shard* shard = outgoing.shards.pop_front()) {
     timers_.cancel(shard->timer);
     discard(shard->link, std::exchange(shard->incoming, {}));
-    if (shard->client != nullptr) {
-      shard->client->sends.remove(shard);
-      shard->client->bytes -= shard->slice.bytes;
-    }
+    if (shard->client != nullptr) shard->client->sends.remove(shard);
+    uncharge(*shard);
     outbox_.erase(shard);
   }
   while (Destination* destination = outgoing.destinations.pop_front()) outbox_.erase(destination);

@@ -53,7 +53,8 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
   }
   if (delivery.kind == Delivery::Kind::kRetract) {
     if (peer.version < kGroupsVersion) return settle(delivery, kNoError);  // it has no parts to drop
-    scratch_.emplace<Retract>(Retract{transfer, meta.id, meta.chunk, delivery.destination->outgoing->lost});
+    const bool lost = delivery.destination->outgoing->lost && !attempted_again(*delivery.destination);
+    scratch_.emplace<Retract>(Retract{transfer, meta.id, meta.chunk, lost});
     send_plain(peer.out, scratch_);
     return;
   }

@@ -15,7 +15,7 @@ Status Engine::check_send(const Client& client, const Send& send, const Incoming
   if (draining_) return fail(Errc::kUnavailable, "send: this sidecar is draining", options_.rank);
   if (const Status status = check_meta(send.meta); !status) return status;
   if (const Status status = check_known(client, send.destinations); !status) return status;
-  if (const Status status = may_call(client.sends.size()); !status) return status;
+  if (const Status status = may_call(client.charged); !status) return status;
   if (const Status status = check_source(client, send, incoming); !status) return status;
   const bool needs_room = send.source != Source::kSlot && send.source != Source::kNothing;
   if (needs_room && !memory_.send_can_fit(send.meta.bytes, send.meta.unit_bytes)) {
@@ -110,10 +110,10 @@ void Engine::on_send(Link& link, const Send& send, const Incoming& incoming) {
       connect_early(*outgoing);
     }
   }
-  Shard& shard = add_shard(*outgoing, client, send.request, send.timeout_ns);
+  const Slice slice =
+      together ? shard_of(send.meta.bytes, send.shard, send.shards) : Slice{0, send.meta.bytes};
+  Shard& shard = add_shard(*outgoing, client, slice, send.request, send.timeout_ns);
   shard.source = send.source;
-  shard.slice = together ? shard_of(send.meta.bytes, send.shard, send.shards) : Slice{0, send.meta.bytes};
-  client.bytes += shard.slice.bytes;
   shard.link = link.id;
   shard.incoming = incoming;
   if (send.source == Source::kDevice) shard.device = send.device;
@@ -164,7 +164,7 @@ Status Engine::check_joins(const Outgoing& outgoing, const Client& client, const
 
 void Engine::on_close_stream(Client& client, const CloseStream& close) {
   Status status = check_known(client, close.destinations);
-  if (status) status = may_call(client.sends.size());
+  if (status) status = may_call(client.charged);
   if (status && close.id.empty()) status = fail(Errc::kInvalidArgument, "id: empty (1 to 255 bytes)");
   if (status && draining_)
     status = fail(Errc::kUnavailable, "close_stream: this sidecar is draining", options_.rank);
@@ -173,7 +173,7 @@ void Engine::on_close_stream(Client& client, const CloseStream& close) {
   outgoing.end_of_stream = true;
   outgoing.meta.id = close.id;
   outgoing.meta.num_chunks = close.num_chunks;
-  shard_in(add_shard(outgoing, client, close.request, close.timeout_ns));
+  shard_in(add_shard(outgoing, client, {}, close.request, close.timeout_ns));
 }
 
 Outgoing& Engine::make_outgoing(const Destinations& destinations) {
@@ -189,10 +189,13 @@ Outgoing& Engine::make_outgoing(const Destinations& destinations) {
   return *outgoing;
 }
 
-Shard& Engine::add_shard(Outgoing& outgoing, Client& client, RequestId request, std::uint64_t timeout_ns) {
+Shard& Engine::add_shard(Outgoing& outgoing, Client& client, const Slice& slice, RequestId request,
+                         std::uint64_t timeout_ns) {
   Shard* const shard = outbox_.make_shard();
   shard->outgoing = &outgoing;
   shard->client = &client;
+  shard->slice = slice;
+  charge(client, *shard);
   shard->request = request;
   shard->member = (*client.group)[client.shard];
   outgoing.shards.push_back(shard);

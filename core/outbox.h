@@ -74,6 +74,7 @@ enum class ShardState : std::uint8_t {
 struct Shard {
   Outgoing* outgoing = nullptr;
   Client* client = nullptr;  // null: died, or was answered
+  Handle charged_to;         // whose limits it counts against until it is dropped
   RequestId request = 0;
   ShardState state = ShardState::kWaiting;
   Source source = Source::kInline;

@@ -108,6 +108,8 @@ class Host {
   virtual bool is_mapped_through(InstanceId sidecar) = 0;
   // on_process_gone(token) once that process has ended; false: it cannot be watched from here.
   virtual bool watch_process(std::int64_t pid, Token token) = 0;
+  // No on_process_gone(token) follows. It is being watched.
+  virtual void unwatch_process(Token token) = 0;
 };
 
 // The GPUs of this host. A sidecar without any has none of this.

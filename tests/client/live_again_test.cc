@@ -92,6 +92,27 @@ TEST_P(LiveAgain, AlsoOverTheNetworkAndAfterAnOrderlyEnd) {
   }
 }
 
+// And the other way when that is the only one there is.
+TEST_P(LiveAgain, ASidecarThatComesBackWithoutSharedMemoryIsFoundOverTheNetwork) {
+  Client client = cluster_.client(1, options());
+  EXPECT_TRUE(client.shares_memory());
+  for (const bool shared : {false, true, false}) {
+    const std::string id = shared ? "shared" : "network";
+    auto waiting = client.recv_async("never", 0, kForever);
+    EXPECT_FALSE(waiting.wait(milliseconds(50)));
+    cluster_.kill(1);
+    lost(client, waiting);
+    const std::vector<std::string> private_arena{"--arena", "host"};
+    ASSERT_EQ(cluster_.start(1, shared ? std::vector<std::string>{} : private_arena), "");
+    send(id);
+    const auto got = client.recv(id);
+    ASSERT_TRUE(got) << to_string(got.error());
+    EXPECT_TRUE(matches(got->bytes(), id, 0));
+    EXPECT_EQ(client.shares_memory(), shared);
+    EXPECT_TRUE(client.mark_done(id));
+  }
+}
+
 TEST_P(LiveAgain, CallsMadeMeanwhileEndByTheirDeadlinesByCancelAndByClose) {
   Client client = cluster_.client(1, options());
   auto waiting = client.recv_async("never", 0, kForever);

@@ -54,6 +54,11 @@ class RenewalTest : public ::testing::Test {
       if (code == Errc::kOk) return {};
       return Failure{code, 3, "as the test says"};
     };
+    calls.unregister = [this](const Registered& registered, InstanceId instance) {
+      const std::lock_guard lock(mutex_);
+      EXPECT_EQ(registered.ticket, "again");
+      unregistered_.push_back(instance);
+    };
     calls.interrupt = [this] {
       const std::lock_guard lock(mutex_);
       interrupted_ = true;
@@ -87,7 +92,7 @@ class RenewalTest : public ::testing::Test {
   bool blocks_ = false, interrupted_ = false;
   int failures_ = 0;
   std::deque<Errc> answers_;
-  std::vector<InstanceId> enrolled_, renewed_, fresh_, let_go_;
+  std::vector<InstanceId> enrolled_, renewed_, fresh_, let_go_, unregistered_;
   std::vector<std::string> tickets_;
   std::unique_ptr<Renewal> renewal_;
 };
@@ -127,7 +132,7 @@ TEST_F(RenewalTest, ARenewalThatFailsIsTriedAgainAndIsNoReasonToRegister) {
 TEST_F(RenewalTest, AConnectionThatIsLostIsAReasonToRegisterAtOnceHoweverLongTheLease) {
   registrations_fail(2);
   start(seconds(1000));
-  renewal_->connection_lost(kFirst);
+  renewal_->connection_lost(kFirst, true);
   ASSERT_TRUE(eventually([&] { return fresh_.size() == 1; }));
   EXPECT_EQ(count(enrolled_), 3u);
   EXPECT_NE(enrolled_[0], enrolled_[1]) << "an attempt that is served late must not be taken for a later one";
@@ -136,21 +141,35 @@ TEST_F(RenewalTest, AConnectionThatIsLostIsAReasonToRegisterAtOnceHoweverLongThe
 
 TEST_F(RenewalTest, TheLossOfAConnectionThatWasReplacedAlreadyChangesNothing) {
   start(seconds(1000));
-  renewal_->connection_lost(kFirst);
+  renewal_->connection_lost(kFirst, true);
   ASSERT_TRUE(eventually([&] { return fresh_.size() == 1; }));
-  renewal_->connection_lost(kFirst);
-  renewal_->connection_lost(99);
+  renewal_->connection_lost(kFirst, true);
+  renewal_->connection_lost(99, true);
   std::this_thread::sleep_for(Renewal::kPause + milliseconds(100));
   EXPECT_EQ(count(enrolled_), 1u);
-  renewal_->connection_lost(fresh_[0]);
+  renewal_->connection_lost(fresh_[0], true);
   EXPECT_TRUE(eventually([&] { return fresh_.size() == 2; }));
+}
+
+TEST_F(RenewalTest, ARegistrationWithoutAConnectionIsGivenBackAndTheNextOneNotTriedAtOnce) {
+  start(seconds(1000));
+  const auto began = std::chrono::steady_clock::now();
+  renewal_->connection_lost(kFirst, true);
+  for (std::size_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(eventually([&] { return fresh_.size() == i + 1; }));
+    EXPECT_EQ(count(unregistered_), i) << "the first had a connection";
+    renewal_->connection_lost(fresh_[i], false);
+  }
+  ASSERT_TRUE(eventually([&] { return fresh_.size() == 4; }));
+  EXPECT_GE(std::chrono::steady_clock::now() - began, Renewal::kPause * (1 + 2 + 4));
+  EXPECT_EQ(unregistered_, std::vector<InstanceId>(fresh_.begin(), fresh_.begin() + 3));
 }
 
 TEST_F(RenewalTest, WhoIsToldNotToDoesNotRegisterAgain) {
   renewals_answer({Errc::kNotFound});
   start(milliseconds(30), false);
   ASSERT_TRUE(eventually([&] { return renewed_.size() == 1; }));
-  renewal_->connection_lost(kFirst);
+  renewal_->connection_lost(kFirst, true);
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_EQ(count(enrolled_), 0u);
   EXPECT_EQ(count(renewed_), 1u) << "there is nothing to renew";
@@ -161,7 +180,7 @@ TEST_F(RenewalTest, AClientThatIsClosedRenewsButDoesNotRegisterAgain) {
   renewal_->no_more();
   const std::size_t before = count(renewed_);
   ASSERT_TRUE(eventually([&] { return renewed_.size() > before + 1; }));
-  renewal_->connection_lost(kFirst);
+  renewal_->connection_lost(kFirst, true);
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_EQ(count(enrolled_), 0u);
 }

@@ -66,6 +66,24 @@ TEST_F(ClientLimits, ASendBeyondTheBytesThatOneMayHoldIsRefusedUntilOthersAreOve
   EXPECT_THAT(send(*greedy_, {.id = "b", .bytes = 60'000, .to = each({1})}), IsOk());
 }
 
+TEST_F(ClientLimits, ASendThatTimedOutCountsAsLongAsADestinationHasItsSlot) {
+  EXPECT_THAT(send(*greedy_, {.id = "connects", .bytes = 10, .to = each({1})}), IsOk());
+  world_.stop(sidecar(1));
+  const RequestId late = greedy_->send({.id = "a", .bytes = 60'000, .to = each({1}), .timeout = kSecond});
+  EXPECT_THAT(wait(*greedy_, late), IsError(Errc::kTimeout));
+  EXPECT_EQ(sidecar(3).stats().send.runs, 1u);
+  EXPECT_THAT(send(*greedy_, {.id = "b", .bytes = 60'000, .to = each({1})}), IsError(Errc::kNoSpace));
+  std::vector<RequestId> more;
+  for (int i = 0; i < 2; ++i)
+    more.push_back(greedy_->send({.id = "c", .bytes = 600, .to = each({1}), .timeout = kSecond}));
+  for (const RequestId request : more) EXPECT_THAT(wait(*greedy_, request), IsError(Errc::kTimeout));
+  EXPECT_THAT(send(*greedy_, {.id = "d", .bytes = 600, .to = each({1})}), IsError(Errc::kUnavailable));
+  world_.go_on(sidecar(1));
+  settle();
+  EXPECT_EQ(sidecar(3).stats().send.runs, 0u);
+  EXPECT_THAT(send(*greedy_, {.id = "b", .bytes = 60'000, .to = each({1})}), IsOk());
+}
+
 TEST_F(ClientLimits, AnAllocationCountsUntilItIsReleasedOrItsSendIsOver) {
   NEEDS_MAPPED_ARENAS();
   const std::uint64_t slot = allocate(*greedy_, 60'000);

@@ -20,6 +20,15 @@ class ContractLeases : public Cluster {
     at.touch();
     settle();
   }
+  // As a process does that has lost its connection: registered, and not yet connected.
+  InstanceId register_as_another(SimClient& process) {
+    ClientRegistration registration;
+    registration.instance = process.instance() + 1'000'000;
+    registration.pid = process.pid();
+    registration.leased = true;
+    EXPECT_TRUE(sidecar(process.rank()).engine().register_client(registration));
+    return registration.instance;
+  }
   void send_ok(const std::string& id) {
     EXPECT_THAT(send(*producer_, {.id = id, .bytes = 20'000, .to = each({1})}), IsOk());
   }
@@ -88,19 +97,40 @@ TEST_F(ContractLeases, AProcessThatLooksAtNothingOfBeforeAnyMoreSaysSoAndNeedNot
   allocate(again, 10'000);
   end_lease(again);
   EXPECT_EQ(sidecar(1).stats().quarantined, 2u);
-  sidecar(1).engine().let_go(consumer_->instance());
-  sidecar(1).engine().let_go(12345);
-  EXPECT_TRUE(consumer_->connected()) << "who is not gone cannot be let go";
-  EXPECT_EQ(sidecar(1).stats().quarantined, 2u);
+  Engine& engine = sidecar(1).engine();
+  engine.let_go(consumer_->instance(), again.instance());
+  engine.let_go(12345, again.instance());
+  engine.let_go(again.instance(), again.instance());
+  EXPECT_EQ(sidecar(1).stats().quarantined, 2u) << "only the process itself can know";
   again.forget_all();
-  sidecar(1).engine().let_go(again.instance());
+  const InstanceId anew = register_as_another(again);
+  engine.let_go(anew, consumer_->instance());
+  EXPECT_TRUE(consumer_->connected()) << "another process's";
+  engine.let_go(anew, again.instance());
   EXPECT_EQ(sidecar(1).stats().quarantined, 0u);
   again.connect();
   settle();
   recv(again, "x");
-  world_.kill(again);  // its end is heard for both
+  world_.kill(again);  // its end is heard once
   settle();
   EXPECT_EQ(sidecar(1).stats().views, 0u);
+}
+
+TEST_F(ContractLeases, LettingGoCountsAlsoBeforeTheSidecarHasNoticedTheEndOfTheConnection) {
+  NEEDS_MAPPED_ARENAS();
+  SimClient& process = client(1);
+  send_ok("x");
+  recv(process, "x");
+  EXPECT_EQ(sidecar(1).stats().views, 1u);
+  const InstanceId anew = register_as_another(process);
+  process.forget_all();
+  sidecar(1).engine().let_go(anew, process.instance());
+  sidecar(1).touch();
+  EXPECT_EQ(sidecar(1).stats().views, 0u);
+  EXPECT_EQ(sidecar(1).stats().quarantined, 0u);
+  settle();
+  EXPECT_FALSE(process.connected());
+  EXPECT_TRUE(sidecar(1).engine().knows_client(anew));
 }
 
 TEST_F(ContractLeases, WhatWasCapturedIsDeliveredThoughItsClientIsGone) {
@@ -265,6 +295,26 @@ TEST_F(ContractGroupLeases, WhoWaitsForAChunkOfWhichHalfIsThereHearsThatAMemberI
   EXPECT_THAT(recv(*consumer_, "x"), IsError(Errc::kPeerLost));
   producers_[1] = &client({.rank = 0, .group = {0, 1}, .member = 1});
   works_now();
+}
+
+TEST_F(ContractGroupLeases, WhoTookTheirPlaceIsWaitedForAlsoWhenHalfOfTheFirstIsThere) {
+  const RequestId waiting = consumer_->recv("x");
+  producers_[0]->send(spec_);
+  half_is_there();
+  SimClient& next = client(0);
+  const RequestId again = next.send({.id = "x", .bytes = 400'000, .to = each({2})});
+  ASSERT_TRUE(world_.run_until([&] { return next.outcome(again).captured; }, kSecond));
+  world_.run_for(10 * kMillisecond);
+  EXPECT_FALSE(consumer_->over(waiting)) << "held until the half is given up";
+  world_.conditions().bytes_per_ns = 0.0002;
+  producers_[1]->send(spec_);
+  ASSERT_TRUE(world_.run_until([&] { return sidecar(0).stats().send.runs == 2; }, kSecond));
+  world_.run_for(kMillisecond);
+  world_.kill(*producers_[1]);
+  world_.run_for(10 * kMillisecond);
+  world_.conditions().bytes_per_ns = 4.0;
+  EXPECT_THAT(wait(next, again), IsOk());
+  EXPECT_THAT(wait(*consumer_, waiting), IsOk());
 }
 
 TEST_F(ContractGroupLeases, AnotherMembersDeadlineIsNoLossAndTheNextAttemptIsWaitedFor) {

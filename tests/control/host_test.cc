@@ -85,6 +85,25 @@ TEST_F(LoopHostTest, AProcessCanBeWatchedMoreThanOnce) {
   ASSERT_TRUE(loop_.run_until([&] { return events_.gone.size() == 2; }));
 }
 
+TEST_F(LoopHostTest, WhoIsWatchedNoMoreLeavesNoDescriptorAndIsNotHeardOf) {
+  const pid_t pid = spawn_sleeper();
+  const auto descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"),
+                         std::filesystem::directory_iterator());
+  };
+  const auto before = descriptors();
+  ASSERT_TRUE(host_.watch_process(pid, 1));
+  ASSERT_TRUE(host_.watch_process(pid, 2));
+  EXPECT_EQ(host_.watched_processes(), 2u);
+  host_.unwatch_process(1);
+  EXPECT_EQ(host_.watched_processes(), 1u);
+  EXPECT_EQ(descriptors(), before + 1);
+  end(pid);
+  ASSERT_TRUE(loop_.run_until([&] { return !events_.gone.empty(); }));
+  EXPECT_FALSE(loop_.run_until([&] { return events_.gone.size() > 1; }, 50 * kMillisecond));
+  EXPECT_EQ(events_.gone, (std::vector<Token>{2}));
+}
+
 TEST_F(LoopHostTest, WhatIsNotThereCannotBeWatched) {
   const pid_t pid = spawn_sleeper();
   end(pid);

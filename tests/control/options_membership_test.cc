@@ -25,6 +25,7 @@ TEST(MembershipOptions, ServersAloneAreEnoughForEtcd) {
   ASSERT_TRUE(options) << options.error().text;
   EXPECT_EQ(options->membership, MembershipKind::kEtcd);
   EXPECT_EQ(options->etcd, (std::vector<std::string>{"a:2379", "[::1]:2380"}));
+  EXPECT_FALSE(options->etcd_tls);
   EXPECT_EQ(options->etcd_prefix, "/sidecar/");
   EXPECT_EQ(options->member_ttl_ns, 10 * kSecond);
   EXPECT_EQ(options->grpc_port, 10003);
@@ -57,6 +58,11 @@ TEST(MembershipOptions, WhatContradictsOrIsMissingIsSaid) {
               HasSubstr("--peers (or SIDECAR_PEERS): says who is there, and so does"));
   EXPECT_THAT(error_of({"--etcd", "a:1"}), HasSubstr("has no effect without --membership etcd"));
   EXPECT_THAT(error_of({"--membership", "etcd", "--etcd", "a"}), HasSubstr("'a' lacks a port"));
+  EXPECT_THAT(error_of({"--membership", "etcd", "--etcd", "https://a:1"}), HasSubstr("takes --tls-cert"));
+  EXPECT_THAT(error_of({"--membership", "etcd", "--etcd", "http://a:1,b:2"}),
+              HasSubstr("some servers with http:// and some without"));
+  EXPECT_EQ(parse({"--membership", "etcd", "--etcd", "http://a:1,http://b:2"})->etcd,
+            (std::vector<std::string>{"a:1", "b:2"}));
   EXPECT_THAT(error_of({"--membership", "etcd", "--etcd", "a:b"}), HasSubstr("'b' is not a port"));
   EXPECT_THAT(error_of({"--membership", "etcd", "--etcd", "a:1", "--etcd-prefix", ""}),
               HasSubstr("is empty"));

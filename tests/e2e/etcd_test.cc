@@ -152,6 +152,29 @@ TEST_F(EtcdWorld, AStoppedSidecarLosesItsLeaseAndIsBackWhenItGoesOn) {
   (void)consumer.mark_done("late");  // it may have come all the same
 }
 
+TEST_F(EtcdWorld, AStoppedSidecarWhoseRankWasTakenEndsWhenItGoesOn) {
+  NEEDS_ETCD();
+  make(1, {"a", "b"});
+  ASSERT_TRUE(eventually([&] { return instance(0, 1) != 0; }));
+  const std::uint64_t before = instance(0, 1);
+  cluster_->process(1).signal(SIGSTOP);
+  ASSERT_TRUE(eventually([&] { return instance(0, 1) == 0; }, seconds(20)));
+  const perf::ReservedPort port;
+  perf::Process second(
+      {.argv = {perf::program_path("sidecard"), "--rank", "1", "--node", "c", "--membership", "etcd",
+                "--etcd", etcd_->endpoints(), "--grpc-port", std::to_string(port.number()), "--data-port",
+                "0", "--shm-size", "16M", "--shm-dir", cluster_->folder(), "--member-ttl", "3s"},
+       .log = cluster_->folder() + "/second.log"});
+  ASSERT_TRUE(eventually([&] { return instance(0, 1) != 0 && instance(0, 1) != before; }, seconds(20)));
+  cluster_->process(1).signal(SIGCONT);
+  EXPECT_EQ(cluster_->process(1).wait(seconds(20)), (perf::Ending{1, 0}));
+  EXPECT_THAT(cluster_->log(1), HasSubstr("draining: another process has this rank"));
+  EXPECT_NE(instance(0, 1), before) << "it did not take the record with it";
+  EXPECT_NE(instance(0, 1), 0u);
+  second.signal(SIGTERM);
+  EXPECT_EQ(second.wait(seconds(10)), (perf::Ending{0, 0}));
+}
+
 TEST_F(EtcdWorld, WhoWatchesIsToldOfEveryChange) {
   NEEDS_ETCD();
   make(1, {"a", "b"});

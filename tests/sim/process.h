@@ -35,6 +35,8 @@ class SimProcess {
   virtual Events& events() = 0;
   // After each thing that happened to the process.
   virtual void after_event() {}
+  // One that it watches has ended.
+  virtual void process_gone(Token) {}
   // Its memory is gone.
   virtual void died() {}
 

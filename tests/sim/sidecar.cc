@@ -143,13 +143,19 @@ bool SimSidecar::is_mapped_through(InstanceId through) {
 bool SimSidecar::watch_process(std::int64_t pid, Token token) {
   SimProcess* const other = world().process_of(pid);
   if (other == nullptr || other->machine() != machine() || !alive()) return false;
+  watched_.insert(token);
   if (other->alive()) {
     other->watch(*this, token);
   } else {
-    world().post(*this, world().random().below(kMillisecond),
-                 [this, token] { engine_->on_process_gone(token); });
+    world().post(*this, world().random().below(kMillisecond), [this, token] { process_gone(token); });
   }
   return true;
+}
+
+void SimSidecar::unwatch_process(Token token) { CHECK(watched_.erase(token) == 1); }
+
+void SimSidecar::process_gone(Token token) {
+  if (watched_.erase(token) == 1) engine_->on_process_gone(token);
 }
 
 }  // namespace sidecar::sim

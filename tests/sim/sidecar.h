@@ -50,6 +50,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
 
   Events& events() override { return *engine_; }
   void after_event() override;
+  void process_gone(Token token) override;
   void died() override;
 
   // Directory
@@ -62,6 +63,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   void unmap_arena(InstanceId instance) override;
   bool is_mapped_through(InstanceId sidecar) override;
   bool watch_process(std::int64_t pid, Token token) override;
+  void unwatch_process(Token token) override;
 
  private:
   void step();
@@ -73,6 +75,7 @@ class SimSidecar final : public SimProcess, public Directory, public Host {
   std::shared_ptr<SimArena> arena_;
   std::map<InstanceId, std::shared_ptr<SimArena>> mapped_;
   std::set<Rank> strangers_;
+  std::set<Token> watched_;  // of which we have not been told yet
   SimDevice device_{*this};
   std::unique_ptr<Engine> engine_;
   bool step_due_ = false;

@@ -114,7 +114,7 @@ void SimWorld::kill(SimProcess& process) {
   process.backlog_.clear();
   for (const auto& [watcher, token] : process.watchers_) {
     post(*watcher, random_.below(50 * kMillisecond),
-         [to = watcher, token = token] { to->events().on_process_gone(token); });
+         [to = watcher, token = token] { to->process_gone(token); });
   }
   process.died();
 }
