@@ -173,6 +173,7 @@ TEST_F(EtcdWorld, AStoppedSidecarWhoseRankWasTakenEndsWhenItGoesOn) {
   EXPECT_NE(instance(0, 1), 0u);
   second.signal(SIGTERM);
   EXPECT_EQ(second.wait(seconds(10)), (perf::Ending{0, 0}));
+  EXPECT_EQ(cluster_->start(1), "") << "the rank is free again";
 }
 
 TEST_F(EtcdWorld, WhoWatchesIsToldOfEveryChange) {
