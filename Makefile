@@ -5,7 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-check build demo test skipped check format asan asan-smoke tsan fuzz bench mutants bundle clean
+.PHONY: help deps deps-check build install demo test skipped check format asan asan-smoke tsan fuzz bench mutants
+.PHONY: bundle clean
 
 # Compilations are shared between clones and builds of this repository, wherever they lie.
 export CCACHE_BASEDIR ?= $(CURDIR)
@@ -13,6 +14,7 @@ export CCACHE_NOHASHDIR ?= 1
 
 T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local       # what `make install` installs below; DESTDIR is put before it
 CTEST := ctest --output-on-failure --no-tests=error -j2 $(CTEST_FLAGS)
 
 PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftables \
@@ -48,6 +50,11 @@ build: deps ## the programs, in build/bin
 	$(call say,the programs (the first time about 3 minutes on 2 cores; then seconds))
 	@[ -f build/build.ninja ] || cmake --preset release --log-level=WARNING > /dev/null
 	@cmake --build build -j $(JOBS) --target programs
+
+install: build ## sidecard, sidecarctl and the client library into PREFIX=/usr/local (DESTDIR= for packages)
+	$(call say,the client library (seconds); then all of it into $(DESTDIR)$(strip $(PREFIX)))
+	@cmake --build build -j $(JOBS) --target installed
+	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(abspath $(PREFIX))"
 
 demo: build ## four sidecars as two nodes on this machine move real data (under a minute)
 	$(call say,two nodes of two sidecars each; ends by itself in under a minute)
