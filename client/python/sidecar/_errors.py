@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sidecar import _core
 
 
@@ -114,3 +117,14 @@ def error_of(failure: _core.Failure, id: str | None = None, chunk_id: int | None
         chunk_id=chunk_id,
         failed={rank: _CLASSES.get(code, SidecarError) for rank, code in failure.failed},
     )
+
+
+@contextmanager
+def about(id: str, chunk_id: int) -> Iterator[None]:
+    """What is raised inside names this chunk, if it names none."""
+    try:
+        yield
+    except SidecarError as error:
+        if error.id is None:
+            error.id, error.chunk_id = id, chunk_id
+        raise

@@ -13,7 +13,7 @@ from typing import Any
 from sidecar import _codec, _core, _loops, _tensors
 from sidecar._calls import Pending, Sent
 from sidecar._config import SidecarConfig
-from sidecar._errors import Cancelled, InvalidArgument, error_of
+from sidecar._errors import Cancelled, InvalidArgument, about, error_of
 
 _DEFAULT = -1.0  # seconds: the client's own
 
@@ -86,6 +86,10 @@ class Sidecar:
             InvalidArgument. All else is told by what is returned.
         """
         where = self._where(id, dst_sidecar_ranks, chunk_id, num_chunks, stream, timeout)
+        with about(id, chunk_id):
+            return self._send(data, where, id, chunk_id)
+
+    def _send(self, data: Any, where: _core.Where, id: str, chunk_id: int) -> Sent:
         if self._allocated and (memory := self._allocation_of(data)) is not None:
             return self._sent(self._client.send_memory(memory, where), id, chunk_id)
         array = _tensors.sendable(data)
@@ -97,7 +101,7 @@ class Sidecar:
         except (TypeError, ValueError) as error:
             if isinstance(error, InvalidArgument):
                 raise
-            raise InvalidArgument(f"data: an array that cannot be sent ({error})", id=id) from None
+            raise InvalidArgument(f"data: an array that cannot be sent ({error})") from None
 
     def allocate(self, shape: Sequence[int], dtype: Any = None, *, timeout: float | None = None) -> Allocation:
         """Memory inside the sidecar's own: what is written there is sent without a copy.
@@ -248,6 +252,10 @@ class Sidecar:
             raise error_of(chunk, id, chunk_id)
         if chunk.end:
             return None
+        with about(id, chunk_id):
+            return self._content(chunk, id, chunk_id)
+
+    def _content(self, chunk: _core.Chunk, id: str, chunk_id: int) -> Any:
         if chunk.is_object:
             return _codec.decode(chunk, chunk.codec, self.config.allow_pickle)
         if self.config.debug:
@@ -260,9 +268,7 @@ class Sidecar:
             return value.view(self._view_shape) if self._torch else value.reshape(self._view_shape)
         except (RuntimeError, ValueError):
             raise InvalidArgument(
-                f"recv_tensor_shape: a tensor of shape {chunk.shape} cannot be viewed as {self._view_shape}",
-                id=id,
-                chunk_id=chunk_id,
+                f"recv_tensor_shape: a tensor of shape {chunk.shape} cannot be viewed as {self._view_shape}"
             ) from None
 
     def _forbid(self, id: str, chunk_id: int) -> None:
