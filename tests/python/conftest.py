@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,10 +42,11 @@ def free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    def __init__(self, nodes: list[str], arena: str = "64M", flags: tuple[str, ...] = ()) -> None:
+    def __init__(self, nodes: list[str], arena: str | list[str] = "64M", flags: tuple[str, ...] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sidecar-python-", dir="/dev/shm"))
         self.nodes = nodes
-        self.flags = ("--shm-size", arena, *flags)
+        self.arenas = [arena] * len(nodes) if isinstance(arena, str) else arena
+        self.flags = flags
         self.ports = free_ports(len(nodes))
         self.processes: dict[int, subprocess.Popen[str]] = {}
         try:
@@ -61,7 +63,7 @@ class Cluster:
         with (self.folder / f"{rank}.log").open("a") as log:
             self.processes[rank] = subprocess.Popen(
                 [str(BUILD / "bin" / "sidecard"), "--rank", str(rank), "--node", self.nodes[rank], "--peers", peers,
-                 "--data-port", "0", "--shm-dir", str(self.folder), *self.flags],
+                 "--data-port", "0", "--shm-dir", str(self.folder), "--shm-size", self.arenas[rank], *self.flags],
                 stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "UCX_MEM_EVENTS": "n", "UCX_HANDLE_ERRORS": "none"})  # fmt: skip
 
@@ -131,6 +133,51 @@ def cluster() -> Iterator[Cluster]:
     cluster.close()
 
 
+class Programs:
+    """Runs Python programs beside the tests: what they are given knows connect(rank, **settings) and sidecar."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, code: str, before: str = "", **environment: str) -> subprocess.Popen[str]:
+        """`before`: what runs before sidecar is imported. Its output is a pipe each, and so is its input."""
+        begin = textwrap.dedent(f"""
+            import sys
+            sys.path.insert(0, {str(BUILD / "python")!r})
+            {before}
+            import sidecar
+
+            ADDRESSES = {[self.cluster.address(rank) for rank in range(len(self.cluster.nodes))]!r}
+
+            def connect(rank, **settings):
+                defaults = dict(send_tensor_shape=(-1, 1024), send_tensor_dtype="float32", timeout=30.0,
+                                framework="numpy", address=ADDRESSES[min(settings.get("group") or [rank])])
+                return sidecar.Sidecar(sidecar.SidecarConfig(sidecar_rank=rank, **(defaults | settings)))
+            """)
+        started = subprocess.Popen([sys.executable, "-c", begin + textwrap.dedent(code)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "UCX_MEM_EVENTS": "n", "UCX_HANDLE_ERRORS": "none", **environment})  # fmt: skip
+        self.started.append(started)
+        return started
+
+    def run(self, code: str, before: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        started = self.start(code, before, **environment)
+        out, err = started.communicate(timeout=60)
+        return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+    def output(self, code: str, before: str = "", **environment: str) -> str:
+        """What it printed, after a clean end that says nothing else."""
+        ended = self.run(code, before, **environment)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.strip()
+
+    def close(self) -> None:
+        for each in self.started:
+            each.kill()
+            each.communicate(timeout=20)
+
+
 class Make:
     """Makes clients of a cluster, which end with the test."""
 
@@ -159,6 +206,13 @@ def make(cluster: Cluster) -> Iterator[Make]:
     make = Make(cluster)
     yield make
     make.close()
+
+
+@pytest.fixture
+def programs(cluster: Cluster) -> Iterator[Programs]:
+    programs = Programs(cluster)
+    yield programs
+    programs.close()
 
 
 @pytest.fixture
