@@ -23,6 +23,10 @@ class Pending:
     def done(self) -> bool:
         return self._call.done()
 
+    def refused(self) -> bool:
+        """It was over at once, for an argument. Asking is no look at the result."""
+        return self._call.refused()
+
     def result(self, timeout: float | None = None) -> None:
         """Waits, at most `timeout` seconds (TimeoutError; the call goes on). Raises what the call failed with."""
         if not self._call.wait(-1.0 if timeout is None else max(timeout, 0.0)):

@@ -29,6 +29,7 @@ class Completions:
 @final
 class Call:
     def done(self) -> bool: ...
+    def refused(self) -> bool: ...  # over, with InvalidArgument; no look at the result
     def wait(self, seconds: float = -1.0) -> bool: ...  # below 0: until it is over
     def result(self) -> Any: ...  # None, a Chunk, a Memory or a Failure; once it is over
     def cancel(self) -> None: ...

@@ -112,7 +112,8 @@ class Sidecar:
 
         Entering waits for room (`async with` does so without blocking the loop) and gives a tensor or array, as
         `dtype` is one of torch's or numpy's; dtype None: the configuration's send_tensor_dtype. Leaving gives the
-        memory back, unless it was sent; what was sent is not to be written any more.
+        memory back, unless it was sent, as soon as nothing refers to the tensor any more; what was sent is not to be
+        written any more.
         """
         dtype = self.config.send_tensor_dtype if dtype is None else dtype
         if dtype is None:
@@ -233,8 +234,8 @@ class Sidecar:
     @staticmethod
     def _refused(pending: Pending) -> Pending:
         """Arguments are looked at before anything is sent: what is wrong with them is raised at once."""
-        if pending.done() and isinstance(error := pending.exception(), InvalidArgument):
-            raise error
+        if pending.refused():
+            pending.result()
         return pending
 
     def _allocation_of(self, data: Any) -> _core.Memory | None:
@@ -307,10 +308,15 @@ class Allocation:
     def _leave(self) -> None:
         self._owner._allocated.pop(self.memory.address, None)
         self.memory.give_back()
+        del self.memory
 
     def is_whole(self, data: Any) -> bool:
-        """Not a slice of it, nor seen as something else."""
-        return tuple(data.shape) == self._shape and _tensors.dtype_code(data.dtype) == self._code
+        """Not a slice of it, nor turned, nor seen as something else."""
+        return (
+            tuple(data.shape) == self._shape
+            and _tensors.dtype_code(data.dtype) == self._code
+            and _tensors.is_in_order(data)
+        )
 
     def __enter__(self) -> Any:
         call = self._start()

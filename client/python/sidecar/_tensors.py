@@ -74,6 +74,11 @@ def _is_buffer(data: Any) -> bool:
     return True
 
 
+def is_in_order(data: Any) -> bool:
+    """Of a tensor or an array: its elements lie one after the other, as its shape counts them."""
+    return bool(data.is_contiguous() if hasattr(data, "is_contiguous") else data.flags.c_contiguous)
+
+
 def _of_torch(torch: Any, tensor: Any) -> Sendable:
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise InvalidArgument(f"data: a tensor of layout {tensor.layout} has no plain bytes; make it dense")

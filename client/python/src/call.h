@@ -30,6 +30,8 @@ class CallState {
  public:
   virtual ~CallState() = default;
   [[nodiscard]] bool done() const;
+  // Over, with kInvalidArgument. Asking is no look at the result.
+  [[nodiscard]] virtual bool refused() const = 0;
   bool wait_for(std::chrono::nanoseconds time);
   // When it is done, or now if it is.
   void notify(std::shared_ptr<Completions> completions, std::uint64_t token);
@@ -56,6 +58,10 @@ class CallStateOf final : public CallState {
     const std::lock_guard lock(mutex_);
     result_.emplace(std::move(result));
     finish();
+  }
+  [[nodiscard]] bool refused() const override {
+    const std::lock_guard lock(mutex_);
+    return result_ && !*result_ && result_->error().code == Errc::kInvalidArgument;
   }
   nanobind::object take() override {
     Expected<T> result = [this] {
@@ -84,6 +90,7 @@ class Call {
   static Call of(Future<T> future, std::string about = "");
 
   [[nodiscard]] bool done() const { return state_->done(); }
+  [[nodiscard]] bool refused() const { return state_->refused(); }
   // Releases the GIL; looks now and then whether a signal has come, whose handler may raise. `seconds` < 0:
   // until it is done. True: it is.
   bool wait(double seconds);

@@ -50,6 +50,7 @@ void bind_calls(nb::module_& module) {
       .def("take", [](const PyCompletions& completions) { return completions.shared->take(); });
   nb::class_<Call>(module, "Call")
       .def("done", &Call::done)
+      .def("refused", &Call::refused)
       .def("wait", &Call::wait, nb::arg("seconds") = -1.0)
       .def("result", &Call::result)
       .def("cancel", &Call::cancel)
