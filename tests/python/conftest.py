@@ -53,7 +53,7 @@ class Cluster:
             for rank in range(len(nodes)):
                 self.launch(rank)
             for rank in range(len(nodes)):
-                self._await_ready(rank)
+                self.await_ready(rank)
         except BaseException:
             self.close()
             raise
@@ -67,7 +67,7 @@ class Cluster:
                 stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "UCX_MEM_EVENTS": "n", "UCX_HANDLE_ERRORS": "none"})  # fmt: skip
 
-    def _await_ready(self, rank: int) -> None:
+    def await_ready(self, rank: int) -> None:
         out = self.processes[rank].stdout
         assert out is not None
         line = out.readline()
@@ -80,7 +80,7 @@ class Cluster:
     def restart(self, rank: int) -> None:
         self.kill(rank)
         self.launch(rank)
-        self._await_ready(rank)
+        self.await_ready(rank)
 
     def address(self, rank: int) -> str:
         return f"127.0.0.1:{self.ports[rank]}"
