@@ -148,12 +148,7 @@ class Sidecar:
     def recv_sync(self, id: str, chunk_id: int = 0, *, timeout: float | None = None) -> Any:
         """recv() that blocks the calling thread, and lets the others run."""
         call = self._client.recv(_text(id), _index(chunk_id), _seconds(timeout))
-        try:
-            call.wait()
-        except BaseException:  # a signal's handler has raised: KeyboardInterrupt
-            call.cancel()
-            raise
-        return self._value(call.result(), id, chunk_id)
+        return self._value(_wait_for(call), id, chunk_id)
 
     def stream(self, id: str, *, timeout: float | None = None, mark_done: bool = False) -> Stream:
         """The chunks of a datum, in order, to its end: for `async for` and `for`.
@@ -172,9 +167,7 @@ class Sidecar:
     def mark_done_sync(self, id: str, chunk_id: int = 0) -> None:
         """mark_done() that blocks the calling thread."""
         self._forbid(id, chunk_id)
-        call = self._client.mark_done(_text(id), _index(chunk_id))
-        call.wait()
-        self._done(call.result(), id, chunk_id)
+        self._done(_wait_for(self._client.mark_done(_text(id), _index(chunk_id))), id, chunk_id)
 
     # --- the end
 
@@ -319,13 +312,7 @@ class Allocation:
         )
 
     def __enter__(self) -> Any:
-        call = self._start()
-        try:
-            call.wait()
-        except BaseException:
-            call.cancel()
-            raise
-        return self._enter(call.result())
+        return self._enter(_wait_for(self._start()))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._leave()
@@ -365,15 +352,23 @@ class Stream:
 
     def __iter__(self) -> Iterator[Any]:
         while True:
-            call = self._owner._client.recv(self._id, self._next, _seconds(self._timeout))
-            call.wait()
-            chunk = call.result()
+            chunk = _wait_for(self._owner._client.recv(self._id, self._next, _seconds(self._timeout)))
             if _is_end(chunk):
                 return
             yield self._owner._value(chunk, self._id, self._next)
             if self._mark_done:
                 self._owner.mark_done_sync(self._id, self._next)
             self._next += 1
+
+
+def _wait_for(call: _core.Call) -> Any:
+    """Its result. What interrupts the wait, such as KeyboardInterrupt, ends the call."""
+    try:
+        call.wait()
+    except BaseException:
+        call.cancel()
+        raise
+    return call.result()
 
 
 def _is_end(chunk: Any) -> bool:
