@@ -142,10 +142,9 @@ class Programs:
 
     def start(self, code: str, before: str = "", **environment: str) -> subprocess.Popen[str]:
         """`before`: what runs before sidecar is imported. Its output is a pipe each, and so is its input."""
-        begin = textwrap.dedent(f"""
-            import sys
-            sys.path.insert(0, {str(BUILD / "python")!r})
-            {before}
+        begin = f"import sys\nsys.path.insert(0, {str(BUILD / 'python')!r})\n"
+        begin += textwrap.dedent(before)
+        begin += textwrap.dedent(f"""
             import sidecar
 
             ADDRESSES = {[self.cluster.address(rank) for rank in range(len(self.cluster.nodes))]!r}
