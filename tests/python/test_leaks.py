@@ -74,7 +74,7 @@ def test_clients_that_come_and_go_leave_no_threads_descriptors_or_mappings(make:
 
     come_and_go(0)
     before = figures()
-    for n in range(1, 20):
+    for n in range(1, 12):
         come_and_go(n)
     assert all(now <= then for now, then in zip(figures(), before, strict=True)), (before, figures())
 

@@ -11,12 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from sidecar import _codec, _core, _loops, _tensors
+from sidecar._arguments import index_of, seconds_of, text_of
 from sidecar._calls import Pending, Sent
 from sidecar._config import SidecarConfig
 from sidecar._errors import Cancelled, InvalidArgument, about, error_of
-
-_DEFAULT = -1.0  # seconds: the client's own
-
 
 class Sidecar:
     """Sends tensors and objects to other executors and receives theirs, through this executor's sidecar.
@@ -118,7 +116,7 @@ class Sidecar:
         dtype = self.config.send_tensor_dtype if dtype is None else dtype
         if dtype is None:
             raise InvalidArgument("dtype: neither given nor configured (send_tensor_dtype)")
-        return Allocation(self, tuple(shape), dtype, _seconds(timeout))
+        return Allocation(self, tuple(shape), dtype, seconds_of(timeout))
 
     def close_stream(
         self, id: str, num_chunks: int, dst_sidecar_ranks: Sequence[Sequence[int]], *, timeout: float | None = None
@@ -142,12 +140,12 @@ class Sidecar:
             Timeout, AlreadyDone, PeerLost (the rest of the datum can not come any more), Unavailable, Cancelled.
             InvalidArgument: the tensor does not fit the configured recv_tensor_shape.
         """
-        call = self._client.recv(_text(id), _index(chunk_id), _seconds(timeout))
+        call = self._client.recv(text_of(id), index_of(chunk_id), seconds_of(timeout))
         return self._value(await _loops.result_of(call), id, chunk_id)
 
     def recv_sync(self, id: str, chunk_id: int = 0, *, timeout: float | None = None) -> Any:
         """recv() that blocks the calling thread, and lets the others run."""
-        call = self._client.recv(_text(id), _index(chunk_id), _seconds(timeout))
+        call = self._client.recv(text_of(id), index_of(chunk_id), seconds_of(timeout))
         return self._value(_wait_for(call), id, chunk_id)
 
     def stream(self, id: str, *, timeout: float | None = None, mark_done: bool = False) -> Stream:
@@ -157,17 +155,17 @@ class Sidecar:
             timeout: for each chunk.
             mark_done: each chunk is marked done when the next one is asked for, and must not be used from then on.
         """
-        return Stream(self, _text(id), timeout, mark_done)
+        return Stream(self, text_of(id), timeout, mark_done)
 
     async def mark_done(self, id: str, chunk_id: int = 0) -> None:
         """Frees the chunk, for good and for the whole group. In any order, also before it has arrived, and twice."""
         self._forbid(id, chunk_id)
-        self._done(await _loops.result_of(self._client.mark_done(_text(id), _index(chunk_id))), id, chunk_id)
+        self._done(await _loops.result_of(self._client.mark_done(text_of(id), index_of(chunk_id))), id, chunk_id)
 
     def mark_done_sync(self, id: str, chunk_id: int = 0) -> None:
         """mark_done() that blocks the calling thread."""
         self._forbid(id, chunk_id)
-        self._done(_wait_for(self._client.mark_done(_text(id), _index(chunk_id))), id, chunk_id)
+        self._done(_wait_for(self._client.mark_done(text_of(id), index_of(chunk_id))), id, chunk_id)
 
     # --- the end
 
@@ -217,7 +215,8 @@ class Sidecar:
                 raise InvalidArgument(f"dst_sidecar_ranks: {rank!r} is no rank (0, 1, ...)", id=id)
             if rank == self.config.sidecar_rank:
                 raise InvalidArgument(f"dst_sidecar_ranks: {rank} is this executor's own", id=id)
-        return _core.Where(_text(id), groups, _index(chunk_id), _index(num_chunks), bool(stream), _seconds(timeout))
+        chunk, count = index_of(chunk_id), index_of(num_chunks)
+        return _core.Where(text_of(id), groups, chunk, count, bool(stream), seconds_of(timeout))
 
     def _sent(self, calls: tuple[_core.Call, _core.Call], id: str, chunk_id: int) -> Sent:
         sent = Sent(calls, id, chunk_id)
@@ -282,7 +281,7 @@ class Allocation:
         self._owner = owner
         self._dtype = dtype
         self._code = _tensors.dtype_code(dtype)
-        self._shape = tuple(_index(extent) for extent in shape)
+        self._shape = tuple(index_of(extent) for extent in shape)
         self._timeout = timeout
         self.memory: _core.Memory
 
@@ -341,7 +340,7 @@ class Stream:
 
     async def _chunks(self) -> AsyncIterator[Any]:
         while True:
-            call = self._owner._client.recv(self._id, self._next, _seconds(self._timeout))
+            call = self._owner._client.recv(self._id, self._next, seconds_of(self._timeout))
             chunk = await _loops.result_of(call)
             if _is_end(chunk):
                 return
@@ -352,7 +351,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Any]:
         while True:
-            chunk = _wait_for(self._owner._client.recv(self._id, self._next, _seconds(self._timeout)))
+            chunk = _wait_for(self._owner._client.recv(self._id, self._next, seconds_of(self._timeout)))
             if _is_end(chunk):
                 return
             yield self._owner._value(chunk, self._id, self._next)
@@ -373,26 +372,6 @@ def _wait_for(call: _core.Call) -> Any:
 
 def _is_end(chunk: Any) -> bool:
     return isinstance(chunk, _core.Chunk) and chunk.end
-
-
-def _text(id: str) -> str:
-    if not isinstance(id, str) or not 1 <= len(id.encode()) <= 255:
-        raise InvalidArgument(f"id: {id!r} is not a string of 1 to 255 bytes")
-    return id
-
-
-def _index(number: int) -> int:
-    if not isinstance(number, int) or not 0 <= number < 2**32:
-        raise InvalidArgument(f"{number!r} is not a number from 0 to 2^32 - 1")
-    return number
-
-
-def _seconds(timeout: float | None) -> float:
-    if timeout is None:
-        return _DEFAULT
-    if not timeout >= 0:
-        raise InvalidArgument(f"timeout: {timeout} seconds")
-    return float(timeout)
 
 
 def _address(data: Any) -> int | None:
