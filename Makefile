@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-check build install demo test skipped check format asan asan-smoke tsan fuzz bench mutants
+.PHONY: help deps deps-python deps-check build install demo test skipped check format asan asan-smoke tsan fuzz bench mutants
 .PHONY: bundle clean
 
 # Compilations are shared between clones and builds of this repository, wherever they lie.
@@ -22,6 +22,8 @@ PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftabl
   libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
   libmimalloc-dev libnuma-dev libexpected-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev \
   libgtest-dev libgmock-dev libbenchmark-dev etcd-server
+PYTHON_PACKAGES := python3-dev python3-venv python3-numpy python3-torch
+PYTHON := $(CURDIR)/.venv/bin/python
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
 
 say = @echo "== $@: $(1)"
@@ -31,6 +33,14 @@ help: ## this list
 
 deps: ## install what building and testing needs (apt; asks nothing, skips what is there)
 	@$(call install,$(PACKAGES))
+
+deps-python: deps ## the same for the Python package and its tests: torch, and .venv with packages from its index
+	@$(call install,$(PYTHON_PACKAGES))
+	@cmp -s tests/python/requirements.txt .venv/installed || { \
+	  echo "== $@: .venv, from Python's index (about a minute)"; \
+	  /usr/bin/python3 -m venv --system-site-packages .venv && \
+	  .venv/bin/pip install -q --disable-pip-version-check -r tests/python/requirements.txt && \
+	  cp tests/python/requirements.txt .venv/installed; }
 
 deps-check: ## the same for `make check` and `make fuzz`: clang 19 and its tools
 	@$(call install,$(CHECK_PACKAGES))
@@ -60,10 +70,11 @@ demo: build ## four sidecars as two nodes on this machine move real data (under 
 	$(call say,two nodes of two sidecars each; ends by itself in under a minute)
 	@build/bin/sidecar-demo
 
-test: build ## every test (the first time about 8 minutes on 2 cores, then 3)
-	$(call say,the tests (the first time about 5 minutes on 2 cores; then seconds))
+test: build deps-python ## every test (the first time about 15 minutes on 2 cores, then 6)
+	$(call say,the tests (the first time about 8 minutes on 2 cores; then seconds))
+	@cmake --preset release -DSIDECAR_PYTHON=$(PYTHON) --log-level=WARNING > /dev/null
 	@cmake --build build -j $(JOBS)
-	$(call say,every test; about 3 minutes on 2 cores)
+	$(call say,every test; about 6 minutes on 2 cores)
 	@$(CTEST) --test-dir build
 
 skipped: ## why tests of the last `make test` were skipped

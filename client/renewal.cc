@@ -69,9 +69,10 @@ void Renewal::let_go(InstanceId instance) {
   let_go_.push_back(instance);
 }
 
-void Renewal::no_more() {
+void Renewal::set_again(bool again) {
   const std::lock_guard lock(mutex_);
-  again_ = false;
+  again_ = again;
+  changed_.notify_all();
 }
 
 void Renewal::run() {

@@ -48,8 +48,8 @@ class Renewal {
   // Of that earlier instance's connection nothing is looked at any more: the next renewal says so. Any
   // thread.
   void let_go(InstanceId instance);
-  // From now on it only renews what there is. Any thread.
-  void no_more();
+  // Whether it registers anew when that has ended, or only renews what there is. Any thread.
+  void set_again(bool again);
 
   // Told in one renewal.
   static constexpr std::size_t kLetGoMax = 256;

@@ -49,7 +49,6 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   Failure failure;
   if (options.progress == Progress::kCaller) {
     failure = runtime->set_up();
-    if (failure.code == Errc::kOk) runtime->start_renewal();
   } else {
     std::promise<Failure> opened;
     {
@@ -65,7 +64,6 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
 void Runtime::run_thread(std::promise<Failure>* opened) {
   pthread_setname_np(pthread_self(), "sidecar-client");
   const Failure failure = set_up();
-  if (failure.code == Errc::kOk) start_renewal();
   opened->set_value(failure);
   if (failure.code == Errc::kOk) loop_->run();
   tear_down();
@@ -161,7 +159,7 @@ void Runtime::start(Submission& submission) {
 
 void Runtime::close() {
   if (closing_.exchange(true)) return;
-  renewal_->no_more();
+  renewal_->set_again(false);
   if (driven_by_caller()) {
     if (in_step_) {
       close_wanted_ = true;  // not under the feet of whoever runs the callback

@@ -114,6 +114,7 @@ class Runtime final : public detail::Driver, public Keeper, public std::enable_s
 
   // The loop's thread's.
   InstanceId instance_;
+  bool opened_ = false;            // it was connected once
   bool local_ = false;             // the way it is connected,
   bool prefers_local_ = false;     // and was at first
   std::uint32_t attempts_ = 0;     // to connect again, since it was connected

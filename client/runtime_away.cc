@@ -6,10 +6,11 @@
 
 namespace sidecar::client_internal {
 
+// Before the first connection, which may take longer than the lease; it registers anew once there was one.
 void Runtime::start_renewal() {
   mailbox_ = std::make_unique<Mailbox>(loop_.get());
   renewal_ = std::make_unique<Renewal>(
-      input_, *registered_, options_.reconnect, calls_to_sidecar(), [this](const Renewal::Fresh& fresh) {
+      input_, *registered_, false, calls_to_sidecar(), [this](const Renewal::Fresh& fresh) {
         // When the mailbox is full, the caller has not let us make progress for very long: nobody misses it.
         static_cast<void>(mailbox_->post([this, fresh] { on_fresh(fresh); }));
       });
@@ -56,7 +57,7 @@ void Runtime::connect_again() {
 
 // In each step: whether the connection has come or gone. True: it has.
 bool Runtime::check_home() {
-  if (renewal_ == nullptr || closing_) return false;
+  if (!opened_ || closing_) return false;
   if (session_->up()) {
     if (!std::exchange(away_, false)) return false;
     connect_until_ = kNever;

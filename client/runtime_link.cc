@@ -86,14 +86,16 @@ Failure Runtime::set_up() {
   loop.policy = policy_of(options_.polling);
   loop_ = std::make_unique<Loop>(loop);
   set_hooks();
+  start_renewal();
   const auto wait = static_cast<TimeNs>(std::max<std::int64_t>(options_.connect_deadline.count(), 0));
   const TimeNs now = Loop::now_ns();
   const TimeNs until = wait > kNever - now ? kNever : now + wait;
   Failure failure = connect(true, until);
   const bool final = failure.code == Errc::kUnauthorized || failure.code == Errc::kInvalidArgument;
   if (failure.code != Errc::kOk && !final) failure = connect(false, until);
-  unregister_ = failure.code == Errc::kOk;
+  unregister_ = opened_ = failure.code == Errc::kOk;
   prefers_local_ = local_;
+  if (opened_) renewal_->set_again(options_.reconnect);
   return failure;
 }
 

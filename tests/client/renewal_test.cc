@@ -175,9 +175,17 @@ TEST_F(RenewalTest, WhoIsToldNotToDoesNotRegisterAgain) {
   EXPECT_EQ(count(renewed_), 1u) << "there is nothing to renew";
 }
 
+TEST_F(RenewalTest, WhoMayRegisterAgainLaterDoesSoThen) {
+  start(milliseconds(30), false);
+  ASSERT_TRUE(eventually([&] { return !renewed_.empty(); }));
+  renewal_->connection_lost(kFirst, true);
+  renewal_->set_again(true);
+  EXPECT_TRUE(eventually([&] { return fresh_.size() == 1; }));
+}
+
 TEST_F(RenewalTest, AClientThatIsClosedRenewsButDoesNotRegisterAgain) {
   start(milliseconds(30));
-  renewal_->no_more();
+  renewal_->set_again(false);
   const std::size_t before = count(renewed_);
   ASSERT_TRUE(eventually([&] { return renewed_.size() > before + 1; }));
   renewal_->connection_lost(kFirst, true);

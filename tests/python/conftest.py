@@ -62,7 +62,7 @@ class Cluster:
         peers = ",".join(f"{rank}=127.0.0.1:{port}" for rank, port in enumerate(self.ports))
         with (self.folder / f"{rank}.log").open("a") as log:
             self.processes[rank] = subprocess.Popen(
-                [str(BUILD / "bin" / "sidecard"), "--rank", str(rank), "--node", self.nodes[rank], "--peers", peers,
+                ["setpriv", "--pdeathsig", "TERM", str(BUILD / "bin" / "sidecard"), "--rank", str(rank), "--node", self.nodes[rank], "--peers", peers,
                  "--data-port", "0", "--shm-dir", str(self.folder), "--shm-size", self.arenas[rank], *self.flags],
                 stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "UCX_MEM_EVENTS": "n", "UCX_HANDLE_ERRORS": "none"})  # fmt: skip
@@ -128,9 +128,11 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     cluster = Cluster(["a", "a", "b", "b"])
-    yield cluster
-    cluster.becomes_empty()
-    cluster.close()
+    try:
+        yield cluster
+        cluster.becomes_empty()
+    finally:
+        cluster.close()
 
 
 class Programs:

@@ -1,4 +1,4 @@
-"""Waiting on event loops: one descriptor for each loop, no threads, no polling, and cancelling that reaches the sidecar."""
+"""Waiting on event loops: one descriptor for each, no threads, no polling, and cancelling that reaches the sidecar."""
 
 from __future__ import annotations
 

@@ -17,8 +17,10 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "client/python/examples/pipeline
 @pytest.fixture(params=["aaab", "aaaa", "abbc"], ids=["as its text says", "one node", "three nodes"])
 def deployment(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     deployment = Cluster(list(request.param))
-    yield deployment
-    deployment.close()
+    try:
+        yield deployment
+    finally:
+        deployment.close()
 
 
 def test_the_pipeline_streams_from_encoder_to_llm_to_generator_and_leaves_nothing(

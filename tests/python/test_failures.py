@@ -17,9 +17,11 @@ from conftest import Cluster, Make, Programs, eventually
 def mortal() -> Iterator[Cluster]:
     """Sidecars that tests may kill."""
     cluster = Cluster(["a", "a", "b"])
-    yield cluster
-    cluster.becomes_empty()
-    cluster.close()
+    try:
+        yield cluster
+        cluster.becomes_empty()
+    finally:
+        cluster.close()
 
 
 @pytest.fixture
@@ -196,8 +198,12 @@ def test_an_executor_in_the_middle_is_killed_and_respawned_without_losing_a_chun
     mortal.becomes_empty()
 
 
-def test_a_client_that_was_stopped_for_a_moment_goes_on(mortal: Cluster, join: Make, executors: Programs, unique: str) -> None:
-    program = executors.start(f"client = connect(1); print('there', flush=True); print(client.recv_sync({unique!r}), flush=True)")
+def test_a_client_that_was_stopped_for_a_moment_goes_on(join: Make, executors: Programs, unique: str) -> None:
+    program = executors.start(f"""
+        client = connect(1)
+        print("there", flush=True)
+        print(client.recv_sync({unique!r}), flush=True)
+    """)
     assert program.stdout is not None
     assert program.stdout.readline() == "there\n"
     program.send_signal(signal.SIGSTOP)

@@ -97,7 +97,8 @@ import contextlib, threading
 def wait():
     with contextlib.suppress(sidecar.Cancelled):
         client.recv_sync('never')
-threading.Thread(target=wait, daemon=True).start()
+for _ in range(8):
+    threading.Thread(target=wait, daemon=True).start()
 """,
     "a task that waits": "import asyncio; loop = asyncio.new_event_loop(); task = loop.create_task(client.recv('never'));"
     " loop.run_until_complete(asyncio.sleep(0)); task._log_destroy_pending = False",

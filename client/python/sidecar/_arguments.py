@@ -1,4 +1,4 @@
-"""Arguments that are the same in many calls. Each function gives what the library is told, or raises InvalidArgument."""
+"""Arguments that are the same in many calls: each function gives what the library is told, or raises."""
 
 from __future__ import annotations
 

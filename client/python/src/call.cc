@@ -66,7 +66,7 @@ bool Call::wait(double seconds) {
         std::chrono::duration_cast<std::chrono::nanoseconds>(std::clamp(left, Seconds(0), kLook));
     bool over;
     {
-      const nb::gil_scoped_release release;
+      const WithoutGil free;
       over = state_->wait_for(time);
     }
     if (over) return true;
@@ -86,7 +86,7 @@ nb::object Call::result() {
 
 void Call::cancel() {
   check_not_forked();
-  const nb::gil_scoped_release release;
+  const WithoutGil free;
   cancel_();
 }
 

@@ -94,7 +94,7 @@ nb::object PyClient::connect(const nb::dict& settings) {
   if (!from_env) return nb::cast(from_env.error());
   const ClientOptions options = client_options(settings, *from_env);
   Expected<Client> client = [&] {
-    const nb::gil_scoped_release release;
+    const WithoutGil free;
     return Client::connect(options);
   }();
   if (!client) return nb::cast(client.error());
@@ -106,13 +106,13 @@ PyClient::~PyClient() {
     let_go(std::move(client_));
     return;
   }
-  const nb::gil_scoped_release release;  // its end waits for the sidecar a moment
+  const WithoutGil free;  // its end waits for the sidecar a moment
   client_ = Client();
 }
 
 void PyClient::close() {
   check_not_forked();
-  const nb::gil_scoped_release release;
+  const WithoutGil free;
   client_.close();
 }
 
@@ -151,7 +151,7 @@ PyClient::Sent PyClient::send_array(GivenArray array, int dtype, std::uintptr_t 
   }
   auto source = std::make_shared<Kept>(nb::cast(std::move(array)));
   SendHandle handle = [&] {
-    const nb::gil_scoped_release release;  // a strided tensor is packed here, and a GPU may be waited for
+    const WithoutGil free;  // a strided tensor is packed here, and a GPU may be waited for
     return client_.send_async(tensor, where.id, where.to, where.chunk, where.num_chunks, options_of(where));
   }();
   return sent(std::move(handle), where, std::move(source));

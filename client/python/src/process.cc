@@ -1,6 +1,8 @@
 #include "client/python/src/process.h"
 
+#include <cxxabi.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <mutex>
@@ -42,6 +44,14 @@ void check_not_forked() {
       "this process was forked from one that uses sidecar, and a client does not survive that: create it in "
       "the "
       "child, or start the child with the 'spawn' method");
+}
+
+WithoutGil::~WithoutGil() {
+  try {
+    PyEval_RestoreThread(thread_);
+  } catch (abi::__forced_unwind&) {
+    for (;;) ::pause();
+  }
 }
 
 void Kept::drop() {

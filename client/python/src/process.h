@@ -15,6 +15,19 @@ bool is_forked();
 // Raises RuntimeError in a forked child.
 void check_not_forked();
 
+// Without the GIL while it lives. At the interpreter's end its own threads stop here for good: Python would
+// end them by unwinding, which C++ does not survive.
+class WithoutGil {
+ public:
+  WithoutGil() : thread_(PyEval_SaveThread()) {}
+  ~WithoutGil();
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* thread_;
+};
+
 // Lets go of it; in a forked child it is left as it is, since its end would touch what is the parent's.
 template <class T>
 void let_go(T&& value) {
