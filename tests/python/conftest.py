@@ -61,9 +61,11 @@ class Cluster:
     def launch(self, rank: int) -> None:
         peers = ",".join(f"{rank}=127.0.0.1:{port}" for rank, port in enumerate(self.ports))
         with (self.folder / f"{rank}.log").open("a") as log:
+            # Ends with us, however we end.
             self.processes[rank] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", str(BUILD / "bin" / "sidecard"), "--rank", str(rank), "--node", self.nodes[rank], "--peers", peers,
-                 "--data-port", "0", "--shm-dir", str(self.folder), "--shm-size", self.arenas[rank], *self.flags],
+                ["setpriv", "--pdeathsig", "TERM", str(BUILD / "bin" / "sidecard"),
+                 "--rank", str(rank), "--node", self.nodes[rank], "--peers", peers, "--data-port", "0",
+                 "--shm-dir", str(self.folder), "--shm-size", self.arenas[rank], *self.flags],
                 stdout=subprocess.PIPE, stderr=log, text=True,
                 env={**os.environ, "UCX_MEM_EVENTS": "n", "UCX_HANDLE_ERRORS": "none"})  # fmt: skip
 

@@ -69,16 +69,22 @@ def test_a_child_that_ends_leaves_the_parents_calls_alone(programs: Programs, ma
 
 def test_processes_that_are_spawned_use_clients_of_their_own(programs: Programs, make: Make, unique: str) -> None:
     """As in multiprocessing's 'spawn': a new program, from a process that has a client."""
-    said = programs.output(f"""
+    said = programs.output(f'''
         import subprocess
         client = connect(1)
-        code = "import sys; sys.path.insert(0, " + repr(sys.path[0]) + "); import sidecar;" \\
-            "c = sidecar.Sidecar(sidecar.SidecarConfig(sidecar_rank=0, send_tensor_shape=1, send_tensor_dtype='uint8'," \\
-            "address=" + repr(ADDRESSES[0]) + ")); c.send('hello', {unique!r}, [[1]]).result(10)"
+        code = f"""if True:
+            import sys
+            sys.path.insert(0, {{sys.path[0]!r}})
+            import sidecar
+            config = sidecar.SidecarConfig(sidecar_rank=0, send_tensor_shape=1, send_tensor_dtype="uint8",
+                                           address={{ADDRESSES[0]!r}})
+            client = sidecar.Sidecar(config)
+            client.send("hello", {unique!r}, [[1]]).result(10)
+        """
         subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
         print(client.recv_sync({unique!r}))
         client.mark_done_sync({unique!r})
-    """)
+    ''')
     assert said == "hello"
 
 
@@ -100,8 +106,13 @@ def wait():
 for _ in range(8):
     threading.Thread(target=wait, daemon=True).start()
 """,
-    "a task that waits": "import asyncio; loop = asyncio.new_event_loop(); task = loop.create_task(client.recv('never'));"
-    " loop.run_until_complete(asyncio.sleep(0)); task._log_destroy_pending = False",
+    "a task that waits": """
+import asyncio
+loop = asyncio.new_event_loop()
+task = loop.create_task(client.recv('never'))
+loop.run_until_complete(asyncio.sleep(0))
+task._log_destroy_pending = False
+""",
 }
 
 
