@@ -122,9 +122,12 @@ fuzz: deps deps-check ## each fuzzer for T=60 seconds
 	@cmake --preset fuzz > /dev/null && cmake --build build-fuzz -j $(JOBS) --target tests_fuzz
 	@T=$(strip $(T)) ctest --test-dir build-fuzz -L fuzz --no-tests=error --output-on-failure --verbose
 
-bench: build ## the speed table; one JSON object a row in build/bench.jsonl (about 4 minutes)
-	$(call say,each row beside its reference; about 4 minutes on an idle machine)
+bench: build deps-python ## the speed table; one JSON object a row in build/bench.jsonl (about 5 minutes)
+	$(call say,each row beside its reference; about 5 minutes on an idle machine)
 	@build/bin/sidecar-bench --jsonl build/bench.jsonl
+	@cmake --preset release -DSIDECAR_PYTHON=$(PYTHON) --log-level=WARNING > /dev/null
+	@cmake --build build -j $(JOBS) --target sidecar_python
+	@$(PYTHON) perf/python_bench.py build --jsonl build/bench.jsonl
 
 mutants: build ## one-line faults, each of which a named test must catch (about 8 minutes)
 	$(call say,builds and tests one fault after the other; about 8 minutes)
