@@ -1,5 +1,5 @@
-// The C++ client's own times, for the Python package's to be set beside them (perf/python_bench.py): waits for a
-// line on standard input, measures, and answers with a line, so that the two sides can take turns.
+// The C++ client's own times, for the Python package's to be set beside them (perf/python_bench.py): waits
+// for a line on standard input, measures, and answers with a line, so that the two sides can take turns.
 //
 //   client_times CONSUMER-RANK ADDRESS PRODUCER-RANK ADDRESS
 //   recv ID N      N receives of a chunk that is there: the median, in microseconds
@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
     words >> what;
     if (what == "recv") words >> id;
     words >> count;
-    const double time = what == "recv" ? time_recv(consumer, id, count) : time_objects(producer, consumer, count);
+    const double time =
+        what == "recv" ? time_recv(consumer, id, count) : time_objects(producer, consumer, count);
     std::printf("%.3f\n", time);
     std::fflush(stdout);
   }
