@@ -26,6 +26,10 @@ PYTHON_PACKAGES := python3-dev python3-venv python3-numpy python3-torch
 PYTHON := $(CURDIR)/.venv/bin/python
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
 
+# Whose tests have "Smoke" in their names: what `make asan-smoke` runs of the end-to-end tests.
+SMOKE_PROGRAMS := $(shell grep -lE 'TEST.*Smoke' tests/e2e/*_test.cc | xargs -n1 basename | xargs -I{} \
+  grep -oE 'NAME e2e_\w+|{}' tests/CMakeLists.txt | awk '/^NAME/ {program = $$2} !/^NAME/ {print program}' | sort -u)
+
 say = @echo "== $@: $(1)"
 
 help: ## this list
@@ -108,7 +112,8 @@ asan: deps ## every test under AddressSanitizer and UBSan (about 20 minutes)
 
 asan-smoke: deps ## the same without most end-to-end tests (about 12 minutes)
 	$(call say,unit and contract tests and a few end-to-end tests under ASan and UBSan; about 12 minutes)
-	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS)
+	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS) \
+	  --target tests_unit tests_contract tests_fuzz $(SMOKE_PROGRAMS)
 	@$(CTEST) --test-dir build-asan -L 'unit|contract|fuzz'
 	@$(CTEST) --test-dir build-asan -L e2e -R 'Smoke'
 

@@ -122,6 +122,7 @@ def sending(**changes: Any) -> Callable[[Sidecar], Any]:
         (sending(data=torch.empty(3, device="meta")), "data"),
         (sending(data=numpy.zeros((1,) * 17)), "dimensions"),
         (lambda client: client.recv_sync(""), "id"),
+        (lambda client: client.recv_sync("half \ud800"), "id"),
         (lambda client: client.recv_sync("x", -1), "-1"),
         (lambda client: client.recv_sync("x", 2**32), "number"),
         (lambda client: client.mark_done_sync(""), "id"),

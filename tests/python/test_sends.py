@@ -97,6 +97,14 @@ del failed
 """
 
 
+def test_what_send_returns_keeps_its_client(cluster: Cluster, make: Make, unique: str) -> None:
+    config = sidecar.SidecarConfig(
+        sidecar_rank=0, send_tensor_shape=1024, send_tensor_dtype="float32", address=cluster.address(0), timeout=30.0
+    )
+    sidecar.Sidecar(config).send(MEGABYTE, unique, [[2]]).result(20)
+    make(2).mark_done_sync(unique)
+
+
 def test_a_failed_send_that_nobody_looks_at_is_logged(make: Make, programs: Programs, unique: str) -> None:
     ended = programs.run(FAILS.format(id=unique, look=""))
     assert f"send of '{unique}', chunk 0, failed, and nobody looked" in ended.stderr + ended.stdout

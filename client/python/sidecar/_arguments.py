@@ -8,8 +8,12 @@ _DEFAULT = -1.0  # seconds: the client's own
 
 
 def text_of(id: str) -> str:
-    if not isinstance(id, str) or not 1 <= len(id.encode()) <= 255:
-        raise InvalidArgument(f"id: {id!r} is not a string of 1 to 255 bytes")
+    try:
+        fits = 1 <= len(id.encode()) <= 255
+    except (AttributeError, UnicodeEncodeError):  # no string, or half of a surrogate pair
+        fits = False
+    if not fits:
+        raise InvalidArgument(f"id: {id!r} is not a string of 1 to 255 bytes of UTF-8")
     return id
 
 

@@ -13,9 +13,10 @@ class Pending:
     """One result that is still on its way: wait with result() or await. Looking is not needed, and may be done on
     any thread and loop, any number of times."""
 
-    __slots__ = ("_call", "_chunk_id", "_id")
+    __slots__ = ("_call", "_chunk_id", "_client", "_id")
 
-    def __init__(self, call: _core.Call, id: str, chunk_id: int | None = None) -> None:
+    def __init__(self, client: _core.Client, call: _core.Call, id: str, chunk_id: int | None = None) -> None:
+        self._client = client  # which would end with its last reference, and the call with it
         self._call = call
         self._id = id
         self._chunk_id = chunk_id
@@ -67,9 +68,9 @@ class Sent(Pending):
 
     __slots__ = ("captured",)
 
-    def __init__(self, calls: tuple[_core.Call, _core.Call], id: str, chunk_id: int) -> None:
-        super().__init__(calls[1], id, chunk_id)
-        self.captured = Pending(calls[0], id, chunk_id)
+    def __init__(self, client: _core.Client, calls: tuple[_core.Call, _core.Call], id: str, chunk_id: int) -> None:
+        super().__init__(client, calls[1], id, chunk_id)
+        self.captured = Pending(client, calls[0], id, chunk_id)
 
     @property
     def delivered(self) -> Pending:

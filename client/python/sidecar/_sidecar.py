@@ -126,7 +126,7 @@ class Sidecar:
         if num_chunks < 0:
             raise InvalidArgument(f"num_chunks: {num_chunks}", id=id)
         call = self._client.close_stream(where.id, num_chunks, where.to, where.timeout)
-        return self._refused(Pending(call, id))
+        return self._refused(Pending(self._client, call, id))
 
     # --- receiving
 
@@ -219,7 +219,7 @@ class Sidecar:
         return _core.Where(text_of(id), groups, chunk, count, bool(stream), seconds_of(timeout))
 
     def _sent(self, calls: tuple[_core.Call, _core.Call], id: str, chunk_id: int) -> Sent:
-        sent = Sent(calls, id, chunk_id)
+        sent = Sent(self._client, calls, id, chunk_id)
         self._refused(sent)
         return sent
 
