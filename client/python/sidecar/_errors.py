@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sidecar import _core
 
 
@@ -119,12 +116,7 @@ def error_of(failure: _core.Failure, id: str | None = None, chunk_id: int | None
     )
 
 
-@contextmanager
-def about(id: str, chunk_id: int) -> Iterator[None]:
-    """What is raised inside names this chunk, if it names none."""
-    try:
-        yield
-    except SidecarError as error:
-        if error.id is None:
-            error.id, error.chunk_id = id, chunk_id
-        raise
+def name_chunk(error: SidecarError, id: str, chunk_id: int) -> None:
+    """It is about this chunk, if it names none."""
+    if error.id is None:
+        error.id, error.chunk_id = id, chunk_id

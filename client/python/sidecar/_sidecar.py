@@ -14,7 +14,7 @@ from sidecar import _codec, _core, _loops, _tensors
 from sidecar._arguments import index_of, seconds_of, text_of
 from sidecar._calls import Pending, Sent
 from sidecar._config import SidecarConfig
-from sidecar._errors import Cancelled, InvalidArgument, about, error_of
+from sidecar._errors import Cancelled, InvalidArgument, SidecarError, error_of, name_chunk
 
 class Sidecar:
     """Sends tensors and objects to other executors and receives theirs, through this executor's sidecar.
@@ -84,8 +84,11 @@ class Sidecar:
             InvalidArgument. All else is told by what is returned.
         """
         where = self._where(id, dst_sidecar_ranks, chunk_id, num_chunks, stream, timeout)
-        with about(id, chunk_id):
+        try:
             return self._send(data, where, id, chunk_id)
+        except SidecarError as error:
+            name_chunk(error, id, chunk_id)
+            raise
 
     def _send(self, data: Any, where: _core.Where, id: str, chunk_id: int) -> Sent:
         if self._allocated and (memory := self._allocation_of(data)) is not None:
@@ -245,8 +248,11 @@ class Sidecar:
             raise error_of(chunk, id, chunk_id)
         if chunk.end:
             return None
-        with about(id, chunk_id):
+        try:
             return self._content(chunk, id, chunk_id)
+        except SidecarError as error:
+            name_chunk(error, id, chunk_id)
+            raise
 
     def _content(self, chunk: _core.Chunk, id: str, chunk_id: int) -> Any:
         if chunk.is_object:
