@@ -30,7 +30,8 @@ from sidecar._errors import (
     Unavailable,
 )
 from sidecar._mock import MockSidecar
-from sidecar._sidecar import Allocation, Sidecar, Stream
+from sidecar._sidecar import Allocation, Sidecar
+from sidecar._stream import Stream
 
 __all__ = [
     "Allocation",

@@ -75,3 +75,13 @@ class Sent(Pending):
     @property
     def delivered(self) -> Pending:
         return self
+
+
+def wait_for(call: _core.Call) -> Any:
+    """Its result. What interrupts the wait, such as KeyboardInterrupt, ends the call."""
+    try:
+        call.wait()
+    except BaseException:
+        call.cancel()
+        raise
+    return call.result()

@@ -12,7 +12,8 @@ from sidecar import _tensors
 from sidecar._calls import Pending, Sent
 from sidecar._config import SidecarConfig
 from sidecar._errors import InvalidArgument, NotFound
-from sidecar._sidecar import Allocation, Sidecar, Stream
+from sidecar._sidecar import Allocation, Sidecar
+from sidecar._stream import Stream
 
 _SUFFIXES = (".pt", ".pth", ".npy", ".json")
 

@@ -6,15 +6,17 @@ import atexit
 import faulthandler
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from sidecar import _codec, _core, _loops, _tensors
 from sidecar._arguments import index_of, seconds_of, text_of
-from sidecar._calls import Pending, Sent
+from sidecar._calls import Pending, Sent, wait_for
 from sidecar._config import SidecarConfig
 from sidecar._errors import Cancelled, InvalidArgument, SidecarError, error_of, name_chunk
+from sidecar._stream import Stream
+
 
 class Sidecar:
     """Sends tensors and objects to other executors and receives theirs, through this executor's sidecar.
@@ -149,7 +151,7 @@ class Sidecar:
     def recv_sync(self, id: str, chunk_id: int = 0, *, timeout: float | None = None) -> Any:
         """recv() that blocks the calling thread, and lets the others run."""
         call = self._client.recv(text_of(id), index_of(chunk_id), seconds_of(timeout))
-        return self._value(_wait_for(call), id, chunk_id)
+        return self._value(wait_for(call), id, chunk_id)
 
     def stream(self, id: str, *, timeout: float | None = None, mark_done: bool = False) -> Stream:
         """The chunks of a datum, in order, to its end: for `async for` and `for`.
@@ -168,7 +170,7 @@ class Sidecar:
     def mark_done_sync(self, id: str, chunk_id: int = 0) -> None:
         """mark_done() that blocks the calling thread."""
         self._forbid(id, chunk_id)
-        self._done(_wait_for(self._client.mark_done(text_of(id), index_of(chunk_id))), id, chunk_id)
+        self._done(wait_for(self._client.mark_done(text_of(id), index_of(chunk_id))), id, chunk_id)
 
     # --- the end
 
@@ -317,7 +319,7 @@ class Allocation:
         )
 
     def __enter__(self) -> Any:
-        return self._enter(_wait_for(self._start()))
+        return self._enter(wait_for(self._start()))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._leave()
@@ -329,55 +331,6 @@ class Allocation:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._leave()
-
-
-class Stream:
-    """What Sidecar.stream() returns: an iterator, for either kind of loop."""
-
-    def __init__(self, owner: Sidecar, id: str, timeout: float | None, mark_done: bool) -> None:
-        self._owner = owner
-        self._id = id
-        self._timeout = timeout
-        self._mark_done = mark_done
-        self._next = 0
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._chunks()
-
-    async def _chunks(self) -> AsyncIterator[Any]:
-        while True:
-            call = self._owner._client.recv(self._id, self._next, seconds_of(self._timeout))
-            chunk = await _loops.result_of(call)
-            if _is_end(chunk):
-                return
-            yield self._owner._value(chunk, self._id, self._next)
-            if self._mark_done:
-                await self._owner.mark_done(self._id, self._next)
-            self._next += 1
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            chunk = _wait_for(self._owner._client.recv(self._id, self._next, seconds_of(self._timeout)))
-            if _is_end(chunk):
-                return
-            yield self._owner._value(chunk, self._id, self._next)
-            if self._mark_done:
-                self._owner.mark_done_sync(self._id, self._next)
-            self._next += 1
-
-
-def _wait_for(call: _core.Call) -> Any:
-    """Its result. What interrupts the wait, such as KeyboardInterrupt, ends the call."""
-    try:
-        call.wait()
-    except BaseException:
-        call.cancel()
-        raise
-    return call.result()
-
-
-def _is_end(chunk: Any) -> bool:
-    return isinstance(chunk, _core.Chunk) and chunk.end
 
 
 def _address(data: Any) -> int | None:
