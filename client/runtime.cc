@@ -64,8 +64,11 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
 void Runtime::run_thread(std::promise<Failure>* opened) {
   pthread_setname_np(pthread_self(), "sidecar-client");
   const Failure failure = set_up();
+  const bool failed = failure.code != Errc::kOk;
+  if (failed) tear_down();  // before anybody else is told, who would look at the mailbox meanwhile
   opened->set_value(failure);
-  if (failure.code == Errc::kOk) loop_->run();
+  if (failed) return;
+  loop_->run();
   tear_down();
   if (dispose_self_) delete this;
 }

@@ -5,7 +5,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
-#include <cmath>
 #include <stdexcept>
 
 #include "client/python/src/process.h"
@@ -34,8 +33,7 @@ SendOptions options_of(const Where& where) {
 template <class Source>
 PyClient::Sent sent(SendHandle handle, const Where& where, std::shared_ptr<Source> source) {
   auto captured = std::make_shared<CallStateOf<void>>();
-  auto cancel_captured = std::make_shared<Future<void>>(std::move(handle.captured));
-  cancel_captured->then([captured, source = std::move(source)](Expected<void> result) mutable {
+  handle.captured.then([captured, source = std::move(source)](Expected<void> result) mutable {
     captured->set(std::move(result));
     source.reset();
   });

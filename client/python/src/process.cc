@@ -42,8 +42,7 @@ void check_not_forked() {
   if (!is_forked()) return;
   throw std::runtime_error(
       "this process was forked from one that uses sidecar, and a client does not survive that: create it in "
-      "the "
-      "child, or start the child with the 'spawn' method");
+      "the child, or start the child with the 'spawn' method");
 }
 
 WithoutGil::~WithoutGil() {
