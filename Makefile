@@ -113,7 +113,7 @@ asan: deps ## every test under AddressSanitizer and UBSan (about 20 minutes)
 asan-smoke: deps ## the same without most end-to-end tests (about 12 minutes)
 	$(call say,unit and contract tests and a few end-to-end tests under ASan and UBSan; about 12 minutes)
 	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS) \
-	  --target tests_unit tests_contract tests_fuzz $(SMOKE_PROGRAMS)
+	  --target tests_unit tests_contract tests_fuzz sidecar-demo $(SMOKE_PROGRAMS)
 	@$(CTEST) --test-dir build-asan -L 'unit|contract|fuzz'
 	@$(CTEST) --test-dir build-asan -L e2e -R 'Smoke'
 

@@ -50,4 +50,12 @@ bool cma_works_with(std::int64_t pid) {
   return process_vm_readv(static_cast<pid_t>(pid), &to, 1, &from, 1, 0) >= 0 || errno != EPERM;
 }
 
+std::optional<std::uint64_t> word_of(std::int64_t pid, std::uint64_t address) {
+  std::uint64_t word = 0;
+  const iovec to{&word, sizeof(word)};
+  const iovec from{reinterpret_cast<void*>(address), sizeof(word)};
+  if (process_vm_readv(static_cast<pid_t>(pid), &to, 1, &from, 1, 0) != sizeof(word)) return std::nullopt;
+  return word;
+}
+
 }  // namespace sidecar

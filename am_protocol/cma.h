@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace sidecar {
 
@@ -15,5 +16,8 @@ bool cma_works();
 // the kernel said no. Unknown processes (0, or in another process-id namespace) are given the benefit of the
 // doubt.
 bool cma_works_with(std::int64_t pid);
+
+// The word at this address of another process's memory. Nothing: the process has gone, or may not be read.
+std::optional<std::uint64_t> word_of(std::int64_t pid, std::uint64_t address);
 
 }  // namespace sidecar

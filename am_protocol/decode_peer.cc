@@ -14,6 +14,7 @@ Fault read(const wire::Hello& in, std::uint64_t, Hello& out) {
   out.instance = in.instance();
   out.to_instance = in.to_instance();
   out.pid = in.pid();
+  out.open = {in.open_at(), in.open_mark()};
   if (out.version_min == 0 || out.version_min > out.version_max) return "version_min: 0 or above version_max";
   if (!read_enum(in.role(), Role::kPeer, out.role)) return "role: unknown";
   if (out.rank < kNoRank || (out.role == Role::kPeer && out.rank < 0)) return "rank: negative";
@@ -28,6 +29,7 @@ Fault read(const wire::HelloAck& in, std::uint64_t, HelloAck& out) {
   out.rank = in.rank();
   out.instance = in.instance();
   out.pid = in.pid();
+  out.open = {in.open_at(), in.open_mark()};
   out.mapped = in.mapped();
   if (!read_enum(in.code(), Errc::kInternal, out.code)) return "code: unknown";
   if (!read_text(in.text(), out.text)) return "text: longer than 200 bytes";

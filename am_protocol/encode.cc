@@ -129,6 +129,8 @@ Offset<wire::Hello> build(FlatBufferBuilder& b, const Hello& m) {
   t.add_instance(m.instance);
   t.add_to_instance(m.to_instance);
   t.add_pid(m.pid);
+  t.add_open_at(m.open.at);
+  t.add_open_mark(m.open.value);
   t.add_rank(m.rank);
   t.add_node(node);
   t.add_ticket(ticket);
@@ -147,6 +149,8 @@ Offset<wire::HelloAck> build(FlatBufferBuilder& b, const HelloAck& m) {
   wire::HelloAckBuilder t(b);
   t.add_instance(m.instance);
   t.add_pid(m.pid);
+  t.add_open_at(m.open.at);
+  t.add_open_mark(m.open.value);
   t.add_text(text);
   t.add_rank(m.rank);
   t.add_node(node);

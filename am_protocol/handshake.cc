@@ -1,5 +1,7 @@
 #include <sys/random.h>
 
+#include <atomic>
+
 #include "am_protocol/cma.h"
 #include "am_protocol/transport_impl.h"
 #include "core/log.h"
@@ -56,6 +58,7 @@ void UcxTransportImpl::open_outbound(Link& link, const ConnectOptions& options, 
   if (!address) return fail_later(link, address.error());
   Hello introduction = hello;
   introduction.link = link.hello.link;
+  introduction.open = open_mark_of(link);
   link.control = open_and_greet(link, *address, false, introduction);
   if (link.control != nullptr && options.two_endpoints)
     link.bulk = open_and_greet(link, *address, true, introduction);
@@ -136,6 +139,8 @@ void UcxTransportImpl::on_control_hello(Endpoint& endpoint, const Hello& hello) 
   }
   link->answer = *answer;
   link->answer.code = Errc::kOk;
+  link->answer.open = open_mark_of(*link);
+  look_at_mark(*link, hello.pid, hello.open);
   issue(make_send(link->answer, 0), endpoint, {}, false);
   link_is_up(*link);
   endpoints_.for_each([&](Endpoint& other) {
@@ -219,9 +224,22 @@ void UcxTransportImpl::on_hello_ack(Link& link, Endpoint& endpoint, const HelloA
   if (link.state != Link::State::kConnecting) return;  // the second endpoint's greeting
   // A copy, since the engine may come back to us. NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const HelloAck copy = answer;
+  look_at_mark(link, copy.pid, copy.open);
   const Handle id = links_.handle_of(&link);
   link_is_up(link);
   events_->on_link_up(id, copy);
+}
+
+OpenMark UcxTransportImpl::open_mark_of(Link& link) const {
+  if (!link.plane->local() || !cma_) return {};
+  std::atomic_ref(link.open_mark).store(random_number());
+  return {reinterpret_cast<std::uintptr_t>(&link.open_mark), link.open_mark};
+}
+
+// Believed only when it can be read now: in another process-id namespace `pid` is somebody else.
+void UcxTransportImpl::look_at_mark(Link& link, std::int64_t pid, const OpenMark& mark) const {
+  if (!link.plane->local() || !cma_ || pid <= 0 || mark.at == 0) return;
+  if (word_of(pid, mark.at) == mark.value) link.other = {pid, mark};
 }
 
 void UcxTransportImpl::link_is_up(Link& link) {

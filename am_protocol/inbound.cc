@@ -62,7 +62,7 @@ void UcxTransportImpl::on_link_arrival(Link& link, Endpoint& endpoint, const Arr
 }
 
 void UcxTransportImpl::deliver(Plane& plane, Handle link, const Arrival& arrival) {
-  const std::optional<Incoming> incoming = hold(plane, arrival);
+  const std::optional<Incoming> incoming = hold(plane, link, arrival);
   if (!incoming) {
     return offence(*links_.find(link), {Errc::kNoSpace, kNoRank, "too many payloads at once", 0, 0});
   }
@@ -74,13 +74,13 @@ void UcxTransportImpl::deliver(Plane& plane, Handle link, const Arrival& arrival
 void UcxTransportImpl::on_bad_message(Plane& plane, Handle id, const Arrival& arrival, const Error& why) {
   offence(*links_.find(id), why);
   if (links_.find(id) == nullptr) return release(plane, arrival);
-  if (const std::optional<Incoming> incoming = hold(plane, arrival))
+  if (const std::optional<Incoming> incoming = hold(plane, id, arrival))
     events_->on_bad_message(id, inbound_, *incoming, why);
 }
 
 // The payload, for the engine to take or to discard. Nothing: there are too many already, this one is
 // released.
-std::optional<Incoming> UcxTransportImpl::hold(Plane& plane, const Arrival& arrival) {
+std::optional<Incoming> UcxTransportImpl::hold(Plane& plane, Handle link, const Arrival& arrival) {
   if (arrival.descriptor == nullptr) return Incoming{};
   Payload* const payload = payloads_.acquire();
   if (payload == nullptr) {
@@ -89,6 +89,7 @@ std::optional<Incoming> UcxTransportImpl::hold(Plane& plane, const Arrival& arri
   }
   payload->owner = this;
   payload->plane = &plane;
+  payload->link = link;
   payload->descriptor = arrival.descriptor;
   payload->bytes = arrival.bytes;
   payload->rendezvous = arrival.rendezvous;

@@ -56,6 +56,12 @@ struct Endpoint {
   }
 };
 
+// What the other side said of its mark (see OpenMark); `pid` 0: it has none, or it cannot be read from here.
+struct OtherMark {
+  std::int64_t pid = 0;
+  OpenMark mark;
+};
+
 struct Link {
   enum class State : std::uint8_t { kConnecting, kAccepting, kUp, kLingering };
   State state = State::kConnecting;
@@ -70,6 +76,8 @@ struct Link {
   std::uint32_t offences = 0;
   List<SendOp, &SendOp::under_way> sends;
   LinkFacts facts;
+  std::uint64_t open_mark = 0;  // read by the other side's process; 0 once we want no more of it
+  OtherMark other;
   Error failure;
   ListHook broken;  // `failure` is to be reported and the link dropped
   TimerNode timer;

@@ -1,12 +1,22 @@
+#include <atomic>
+
+#include "am_protocol/cma.h"
 #include "am_protocol/transport_impl.h"
 #include "core/log.h"
 
 namespace sidecar {
+namespace {
+
+// Before anything that the other side may be reading is given back to its owner.
+void unmark(Link& link) { std::atomic_ref(link.open_mark).store(0); }
+
+}  // namespace
 
 void UcxTransportImpl::close(LinkId id) {
   check_thread();
   Link* const link = links_.find(id);
   if (link == nullptr || link->state == Link::State::kLingering) return;
+  unmark(*link);
   if (link->state != Link::State::kUp || !link->said_goodbye || link->broken.linked())
     return drop_link(*link);
   link->state = Link::State::kLingering;
@@ -74,8 +84,20 @@ void UcxTransportImpl::fail_link(Link& link, const Error& why) {
   if (tell) events_->on_link_down(id, why);
 }
 
+// Whether the other side has closed the connection, as far as that can be told: UCX tells late, from a thread
+// of its own, and a process that was stopped finds it out last.
+bool UcxTransportImpl::given_up(LinkId id) {
+  Link* const link = links_.find(id);
+  if (link == nullptr || link->other.pid == 0) return false;
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // what was read was read before this
+  if (word_of(link->other.pid, link->other.mark.at) == link->other.mark.value) return false;
+  fail_later(*link, {Errc::kPeerLost, kNoRank, "the other side has closed the connection", 0, 0});
+  return true;
+}
+
 // What is under way completes with errors, in later steps.
 void UcxTransportImpl::drop_link(Link& link) {
+  unmark(link);
   if (link.state == Link::State::kUp || link.state == Link::State::kLingering) ++counters_.links_closed;
   if (link.broken.linked()) broken_.remove(&link);
   deadlines_.cancel(link.timer);

@@ -14,6 +14,7 @@ class UcxTransportImpl;
 struct Payload {
   UcxTransportImpl* owner;
   Plane* plane;
+  Handle link;          // on which it came
   void* descriptor;     // UCX's; null once it was received or released
   std::uint64_t bytes;  // as told by the callback: any other length would corrupt memory
   bool rendezvous;

@@ -38,7 +38,7 @@ void UcxTransportImpl::after_arrived(LinkId id, Token token) {
   Plane& plane =
       link != nullptr && link->control != nullptr ? *link->control->plane : *(local_ ? local_ : net_);
   plane.touch();
-  plane.received.asked.push_back(token);
+  plane.received.asked.push_back({id, token});
 }
 
 // A rendezvous that is dropped ends well for its sender: the protocol's own answer tells it otherwise.
@@ -64,8 +64,17 @@ void UcxTransportImpl::complete(Payload* payload, ucs_status_t status) {
 
 bool UcxTransportImpl::take_received(Plane::Received& received) {
   const bool worked = !received.empty();
-  for (const Token token : received.asked) {
-    if (!closing_down_) events_->on_received(token, {});
+  Handle last;  // few come at once, mostly on one link: one look at its mark is after all of them
+  bool last_given_up = false;
+  const auto given_up_now = [&](Handle link) {
+    if (link == last) return last_given_up;
+    last = link;
+    return last_given_up = given_up(link);
+  };
+  static const Error kGivenUp{Errc::kPeerLost, kNoRank, "its sender has closed the connection", 0, 0};
+  for (const auto [link, token] : received.asked) {
+    if (!closing_down_)
+      events_->on_received(token, given_up_now(link) ? Status(tl::unexpected(kGivenUp)) : Status());
   }
   received.asked.clear();
   Payload* payload = received.payloads.take();
@@ -73,10 +82,14 @@ bool UcxTransportImpl::take_received(Plane::Received& received) {
     Payload* const next = payload->next;
     const Token token = payload->token;
     const ucs_status_t status = payload->status;
+    const Handle link = payload->link;
+    const bool read_from_there = payload->rendezvous;
     payloads_.release(payload);
     payload = next;
     if (token == 0 || closing_down_) continue;
-    if (status == UCS_OK) {
+    if (status == UCS_OK && read_from_there && given_up_now(link)) {
+      events_->on_received(token, tl::unexpected(kGivenUp));
+    } else if (status == UCS_OK) {
       events_->on_received(token, {});
     } else {
       events_->on_received(token, tl::unexpected(ucx_error(status, "a payload could not be received")));

@@ -86,9 +86,13 @@ class Plane final : public EventSource {
   // all that came with it: on shared memory UCX reads payloads out of a process that may have given up the
   // send, or the connection, long ago and put something else there, and the message that says so stands
   // behind the payload's own.
+  struct Asked {
+    Handle link;
+    Token token;
+  };
   struct Received {
     CompletionQueue<Payload> payloads;
-    std::vector<Token> asked;
+    std::vector<Asked> asked;
     [[nodiscard]] bool empty() const { return payloads.empty() && asked.empty(); }
   };
   Received received;          // since UCX was last asked for more

@@ -38,7 +38,7 @@ constexpr bool kHasFields =
 
 static_assert(kHasFields<ArenaInfo, 4> && kHasFields<ChunkMeta, 10> && kHasFields<Shape, 2>);
 static_assert(kHasFields<Destinations, 3> && kHasFields<Transfer, 2>);
-static_assert(kHasFields<Hello, 12> && kHasFields<HelloAck, 9> && kHasFields<Goodbye, 1> &&
+static_assert(kHasFields<Hello, 13> && kHasFields<HelloAck, 10> && kHasFields<Goodbye, 1> &&
               kHasFields<Ping, 2>);
 static_assert(kHasFields<Credit, 2> && kHasFields<Send, 11> && kHasFields<Recv, 5> && kHasFields<Cancel, 1>);
 static_assert(kHasFields<Allocate, 4> && kHasFields<Release, 5> && kHasFields<MarkDone, 3>);

@@ -92,6 +92,9 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void fail_later(Link& link, const Error& why);
   void fail_link(Link& link, const Error& why);
   void drop_link(Link& link);
+  [[nodiscard]] OpenMark open_mark_of(Link& link) const;
+  void look_at_mark(Link& link, std::int64_t pid, const OpenMark& mark) const;
+  bool given_up(LinkId id);
   void close_endpoint(Endpoint& endpoint);
 
   // inbound.cc
@@ -101,7 +104,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void offence(Link& link, const Error& what);
   void deliver(Plane& plane, Handle link, const Arrival& arrival);
   void on_bad_message(Plane& plane, Handle link, const Arrival& arrival, const Error& why);
-  std::optional<Incoming> hold(Plane& plane, const Arrival& arrival);
+  std::optional<Incoming> hold(Plane& plane, Handle link, const Arrival& arrival);
   bool decode_arrival(Plane& plane, const Arrival& arrival, Error* why);
   void release(Plane& plane, const Arrival& arrival);
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <stop_token>
 #include <utility>
 
 #include "client/arguments.h"
@@ -41,7 +42,11 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   input.recv_unit_bytes = options.recv_unit_bytes;
   input.node = options.node.empty() ? host_name() : options.node;
   input.ucx_version = ucx_version();
-  Expected<Registered> registered = register_client(input, options.connect_deadline);
+  Interruption interruption;
+  const std::stop_callback on_stop(options.give_up, [&] { interruption.interrupt(); });
+  Expected<Registered> registered = register_client(input, options.connect_deadline, &interruption);
+  if (!registered && options.give_up.stop_requested())
+    return Failure{Errc::kCancelled, options.rank, "its caller gave up waiting for the sidecar"};
   if (!registered) return registered.error();
 
   const std::shared_ptr<Runtime> runtime(new Runtime(options, input, std::move(*registered)),

@@ -31,6 +31,14 @@ enum class Role : std::uint8_t { kClient = 0, kPeer = 1 };
 // --- both connections
 // ---------------------------------------------------------------------------------------------
 
+// For connections over shared memory. As long as `value` (random) stands at the address `at` of the sender's
+// process, it has not closed the connection: whoever reads its memory looks there afterwards, since nothing
+// else tells a process that was stopped for long whether what it read was still what was meant. 0: none.
+struct OpenMark {
+  std::uint64_t at = 0;
+  std::uint64_t value = 0;
+};
+
 // First message on every endpoint, from the side that connected. Nothing else is served before it was
 // accepted.
 struct Hello {
@@ -46,6 +54,7 @@ struct Hello {
   Name node;
   Ticket ticket;
   ArenaInfo arena;  // peers: the connecting sidecar's arena
+  OpenMark open;    // set by the transport
 };
 
 struct HelloAck {
@@ -58,6 +67,7 @@ struct HelloAck {
   bool mapped = false;   // peers: the answering side has mapped Hello.arena, ChunkRef may be used
   Name node;
   ArenaInfo arena;  // of the answering sidecar
+  OpenMark open;    // set by the transport
 };
 
 struct Goodbye {

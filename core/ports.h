@@ -64,12 +64,13 @@ class Transport {
   virtual void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous,
                     Token token) = 0;
 
-  // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token).
+  // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token). kPeerLost: they
+  // do not count, because their sender had closed the link when all were there.
   virtual void receive(const Incoming& incoming, Bytes into, Token token) = 0;
 
-  // on_received(token, success) once everything is told that had arrived on that link before this call, even
-  // if the link ends meanwhile. For bytes that came by another way than the transport: what was said before
-  // they came, such as that nobody wants them any more, is heard first.
+  // on_received(token) once everything is told that had arrived on that link before this call, even if the
+  // link ends meanwhile; kPeerLost as above. For bytes that came by another way than the transport: what was
+  // said before they came, such as that nobody wants them any more, is heard first.
   virtual void after_arrived(LinkId link, Token token) = 0;
 
   // The bytes are not wanted.

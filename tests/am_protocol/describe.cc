@@ -120,6 +120,8 @@ std::string text(const Hello& m) {
   FIELD(node);
   FIELD(ticket);
   parts(d, m.arena);
+  FIELD(open.at);
+  FIELD(open.value);
   return d.take();
 }
 
@@ -135,6 +137,8 @@ std::string text(const HelloAck& m) {
   FIELD(mapped);
   FIELD(node);
   parts(d, m.arena);
+  FIELD(open.at);
+  FIELD(open.value);
   return d.take();
 }
 

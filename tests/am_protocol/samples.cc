@@ -108,6 +108,10 @@ void connections(std::vector<Sample>& out) {
   client.to_instance = 6;
   client.ticket = Ticket(std::string_view("\0ticket", 7));
   out.push_back({"hello_client", client});
+  Hello marked = client;
+  marked.pid = 77;
+  marked.open = {0x7f00'0000'1238, 0x0123456789abcdef};
+  out.push_back({"hello_open_mark", marked});
 
   HelloAck accepted;
   accepted.version = 1;
@@ -124,6 +128,11 @@ void connections(std::vector<Sample>& out) {
   refused.code = Errc::kUnauthorized;
   refused.text = Text("ticket: unknown or used");
   out.push_back({"hello_ack_refused", refused});
+  HelloAck also_marked;
+  also_marked.version = 1;
+  also_marked.pid = 78;
+  also_marked.open = {0x7f00'0000'2240, 1};
+  out.push_back({"hello_ack_open_mark", also_marked});
 
   out.push_back({"goodbye", Goodbye{true}});
   out.push_back({"goodbye_link_only", Goodbye{false}});

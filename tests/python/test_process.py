@@ -8,7 +8,7 @@ import time
 
 import numpy
 import pytest
-from conftest import Cluster, Make, Programs, eventually
+from conftest import Cluster, Make, Programs, eventually, free_ports
 
 CHILDREN = {
     "recv": "client.recv_sync('x', timeout=1)",
@@ -147,6 +147,23 @@ def test_ctrl_c_ends_a_blocking_recv_and_its_wait_at_the_sidecar(
     assert eventually(lambda: cluster.status(1)["waiting_recvs"] == 0)
     out, err = program.communicate("", timeout=20)
     assert program.returncode == 0 and not err
+
+
+def test_ctrl_c_ends_the_wait_for_a_sidecar_that_does_not_answer(programs: Programs) -> None:
+    [port] = free_ports(1)
+    program = programs.start(f"""
+        print("waiting", flush=True)
+        try:
+            connect(0, address="127.0.0.1:{port}")
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+    """)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "waiting\n"
+    time.sleep(0.5)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=10)  # it would wait for 30 s
+    assert (program.returncode, out, err) == (0, "interrupted\n", "")
 
 
 def test_ctrl_c_ends_a_blocking_stream_and_its_wait_at_the_sidecar(

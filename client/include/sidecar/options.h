@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 
 #include "sidecar/data.h"
@@ -62,6 +63,8 @@ struct ClientOptions {
   bool reconnect = true;
   bool map_arenas = true;  // false: never share memory, have all bytes sent (for tests and odd containers)
   bool writable_views = false;  // see View::writable_data
+  // Ends connect()'s wait for a sidecar that does not answer, with kCancelled: for a Ctrl-C meanwhile.
+  std::stop_token give_up{};
 
   // Warnings go to standard error; SIDECAR_LOG (debug, info, warn, error, off) sets how much.
 

@@ -51,7 +51,7 @@ class Sidecar:
         self._torch = config.receives_torch()
         self._view_shape = config.view_shape()
         self._allocated: dict[int, weakref.ref[Allocation]] = {}
-        self._guarded: dict[tuple[str, int], weakref.WeakSet[_core.Chunk]] = {}
+        self._guarded: weakref.WeakKeyDictionary[_core.Chunk, tuple[str, int]] = weakref.WeakKeyDictionary()
         if config.debug and not faulthandler.is_enabled():
             faulthandler.enable()  # shows where a tensor was used too late
         _open.add(self)
@@ -261,7 +261,7 @@ class Sidecar:
             return _codec.decode(chunk, chunk.codec, self.config.allow_pickle)
         if self.config.debug:
             chunk = chunk.guarded()
-            self._guarded.setdefault((id, chunk_id), weakref.WeakSet()).add(chunk)
+            self._guarded[chunk] = (id, chunk_id)
         value = _tensors.to_torch(chunk) if self._torch else _tensors.to_numpy(chunk)
         if self._view_shape is None:
             return value
@@ -273,8 +273,10 @@ class Sidecar:
             ) from None
 
     def _forbid(self, id: str, chunk_id: int) -> None:
-        for chunk in self._guarded.pop((id, chunk_id), ()):
-            chunk.forbid(f"a tensor of chunk {chunk_id} of {id!r}")
+        for chunk, of in list(self._guarded.items()):
+            if of == (id, chunk_id):
+                chunk.forbid(f"a tensor of chunk {chunk_id} of {id!r}")
+                del self._guarded[chunk]
 
     @staticmethod
     def _done(result: Any, id: str, chunk_id: int) -> None:
@@ -300,10 +302,11 @@ class Allocation:
         if isinstance(result, _core.Failure):
             raise error_of(result)
         self.memory = result
+        torch = _tensors.is_torch_dtype(self._dtype) or (isinstance(self._dtype, str) and self._owner._torch)
+        value = _tensors.to_torch(result) if torch else _tensors.to_numpy(result)
         if result.nbytes > 0:
             self._owner._allocated[result.address] = weakref.ref(self)
-        torch = _tensors.is_torch_dtype(self._dtype) or (isinstance(self._dtype, str) and self._owner._torch)
-        return _tensors.to_torch(result) if torch else _tensors.to_numpy(result)
+        return value
 
     def _leave(self) -> None:
         self._owner._allocated.pop(self.memory.address, None)

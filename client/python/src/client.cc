@@ -5,7 +5,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
+#include <future>
 #include <stdexcept>
+#include <stop_token>
 
 #include "client/python/src/process.h"
 
@@ -40,6 +42,11 @@ PyClient::Sent sent(SendHandle handle, const Where& where, std::shared_ptr<Sourc
   Call delivered = Call::of(std::move(handle.delivered),
                             "send of '" + where.id + "', chunk " + std::to_string(where.chunk) + ",");
   return {Call(std::move(captured), [] {}), std::move(delivered)};
+}
+
+bool wait_for(const std::future<Expected<Client>>& client, std::chrono::milliseconds time) {
+  const WithoutGil free;
+  return client.wait_for(time) == std::future_status::ready;
 }
 
 template <class T>
@@ -90,11 +97,21 @@ nb::object PyClient::connect(const nb::dict& settings) {
   check_not_forked();
   const Expected<ClientOptions> from_env = ClientOptions::from_env();
   if (!from_env) return nb::cast(from_env.error());
-  const ClientOptions options = client_options(settings, *from_env);
-  Expected<Client> client = [&] {
-    const WithoutGil free;
-    return Client::connect(options);
-  }();
+  ClientOptions options = client_options(settings, *from_env);
+  std::stop_source stop;
+  options.give_up = stop.get_token();
+  // Python's signal handlers run in its main thread only, and only between calls like this one.
+  auto connecting = std::async(std::launch::async, [&options] { return Client::connect(options); });
+  while (!wait_for(connecting, std::chrono::milliseconds(50))) {
+    if (PyErr_CheckSignals() == 0) continue;
+    stop.request_stop();
+    {
+      const WithoutGil free;
+      static_cast<void>(connecting.get());  // a client that came about all the same ends here
+    }
+    throw nb::python_error();
+  }
+  Expected<Client> client = connecting.get();
   if (!client) return nb::cast(client.error());
   return nb::cast(new PyClient(*std::move(client)), nb::rv_policy::take_ownership);
 }
