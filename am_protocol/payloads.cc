@@ -71,7 +71,7 @@ bool UcxTransportImpl::take_received(Plane::Received& received) {
     last = link;
     return last_given_up = given_up(link);
   };
-  static const Error kGivenUp{Errc::kPeerLost, kNoRank, "its sender has closed the connection", 0, 0};
+  constexpr Error kGivenUp{Errc::kPeerLost, kNoRank, "its sender has closed the connection", 0, 0};
   for (const auto [link, token] : received.asked) {
     if (!closing_down_)
       events_->on_received(token, given_up_now(link) ? Status(tl::unexpected(kGivenUp)) : Status());
