@@ -346,5 +346,38 @@ TEST_P(RawPeerTest, AFloodOfJunkFromManyConnections) {
   EXPECT_EQ(server_->messages, 0u);
 }
 
+// As after a stop: UCX reads what is not meant any more, and calls that a success.
+TEST_P(RawPeerTest, WhatIsReadFromWhoHasWipedItsMarkDoesNotCount) {
+  std::uint64_t mark = 0x5eed;
+  Hello hello = hello_of(next_instance_++);
+  hello.open = {reinterpret_cast<std::uintptr_t>(&mark), mark};
+  auto peer = raw();
+  peer->send(hello);
+  ASSERT_TRUE(run(*peer, [&] { return !peer->messages.empty(); }));
+  const OpenMark others = std::get<HelloAck>(peer->messages.at(0)).open;
+  ASSERT_EQ(others.at != 0, local());  // only there does anybody read another's memory
+  const auto* const other = reinterpret_cast<const volatile std::uint64_t*>(others.at);
+
+  const auto discard = std::exchange(server_->message_hook, {});
+  const auto data = pattern(1 << 20, 8);
+  std::vector<std::byte> got(data.size());
+  for (const bool open : {true, false}) {
+    server_->inbox.clear();
+    peer->send(chunk_of(data.size()), data, RawPeer::kRendezvous);
+    ASSERT_TRUE(run(*peer, [&] { return !server_->inbox.empty(); }));
+    if (local()) {
+      EXPECT_EQ(*other, others.value);
+    }
+    if (!open) mark = 0;
+    const Token token = server_->receive(server_->inbox[0].incoming, got);
+    ASSERT_TRUE(run(*peer, [&] { return server_->received.contains(token); }));
+    EXPECT_EQ(server_->received[token].has_value(), open || !local());
+  }
+  server_->message_hook = discard;
+  if (!local()) return;
+  EXPECT_TRUE(is_closed(*peer));
+  EXPECT_NE(*other, others.value);
+}
+
 }  // namespace
 }  // namespace sidecar::testing

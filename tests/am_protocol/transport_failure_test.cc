@@ -244,34 +244,5 @@ TEST_P(TransportFailure, TwoThreadsWithALoopEach) {
   server_thread.join();
 }
 
-// As it is for a process that was stopped: UCX reads what is not meant any more, and calls that a success.
-TEST(TransportOnOneNode, WhatIsReadFromWhoHasClosedMeanwhileDoesNotCount) {
-  TestLoop loop;
-  Side server(server_options(true), *loop);
-  Side client(client_options(true), *loop);
-  for (int round = 0; round < 20; ++round) {
-    const LinkId link =
-        client.connect({true, false, server.transport->local_address()}, hello_of(1 + client.ups.size()));
-    auto data = pattern(kMiB, 8);
-    ASSERT_TRUE(loop.run_until([&] { return client.transport->facts(link).local; }));
-    client.send(link, chunk_of(data.size()), data, true);
-    ASSERT_TRUE(loop.run_until([&] { return !server.inbox.empty(); }));
-    bool known_down = false;
-    server.received_hook = [&](Token) { known_down = !server.downs.empty(); };
-    std::vector<std::byte> got(data.size());
-    client.close(link);
-    std::ranges::fill(data, std::byte{0});  // it is its owner's again
-    const Token copied = server.after_arrived(server.inbox[0].link);
-    const Token token = server.receive(server.inbox[0].incoming, got);
-    ASSERT_TRUE(loop.run_until([&] {
-      return server.received.contains(copied) && server.received.contains(token) && !server.downs.empty();
-    }));
-    EXPECT_TRUE(known_down || !server.received[token]) << round;
-    EXPECT_TRUE(known_down || !server.received[copied]) << round;
-    server.inbox.clear();
-    server.downs.clear();
-  }
-}
-
 }  // namespace
 }  // namespace sidecar::testing
