@@ -64,8 +64,8 @@ class Transport {
   virtual void send(LinkId link, const Message& message, ConstBytes payload, bool rendezvous,
                     Token token) = 0;
 
-  // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token). kPeerLost: they
-  // do not count, because their sender had closed the link when all were there.
+  // Moves the payload into `into` (exactly incoming.bytes long), then on_received(token). kPeerLost: the
+  // payload does not count, because its sender had closed the link when all of it was there.
   virtual void receive(const Incoming& incoming, Bytes into, Token token) = 0;
 
   // on_received(token) once everything is told that had arrived on that link before this call, even if the
