@@ -30,6 +30,7 @@ void UcxTransportImpl::on_arrival(Plane& plane, const Arrival& arrival) {
       return close_endpoint(*endpoint);
     case Endpoint::State::kLeaving: release(plane, arrival); return close_endpoint(*endpoint);
     case Endpoint::State::kRefused:
+    case Endpoint::State::kSelf:
     case Endpoint::State::kClosing: return release(plane, arrival);
   }
 }

@@ -29,6 +29,7 @@ class Plane;
 inline constexpr std::uint32_t kEndpointTimer = 1;
 inline constexpr std::uint32_t kLinkTimer = 2;
 inline constexpr std::uint32_t kOrphanTimer = 3;
+inline constexpr std::uint32_t kRetiredTimer = 4;
 
 // Which link a second endpoint belongs to. The ticket is compared too: the number alone could be overheard.
 struct Introduction {
@@ -39,7 +40,7 @@ struct Introduction {
 };
 
 struct Endpoint {
-  enum class State : std::uint8_t { kLinked, kStranger, kWaiting, kRefused, kLeaving, kClosing };
+  enum class State : std::uint8_t { kLinked, kStranger, kWaiting, kRefused, kLeaving, kSelf, kClosing };
   Plane* plane = nullptr;
   ucp_ep_h ucp = nullptr;  // null once closed
   State state = State::kLinked;

@@ -56,6 +56,7 @@ bool UcxTransportImpl::take_closed(Plane& plane) {
 
 void UcxTransportImpl::on_deadline(TimerNode& node) {
   if (node.kind == kOrphanTimer) return abandon_orphans();
+  if (node.kind == kRetiredTimer) return progress_retired();
   if (node.kind == kEndpointTimer) {
     auto& endpoint = *static_cast<Endpoint*>(node.object);
     const bool silent =

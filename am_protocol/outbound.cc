@@ -35,6 +35,7 @@ SendOp* UcxTransportImpl::make_send(const Message& message, Token token) {
   SendOp* const op = sends_.acquire();
   CHECK(op != nullptr);
   op->owner = this;
+  op->plane = nullptr;
   op->token = token;
   op->link = Handle{};
   const std::size_t bytes = encoder_.encode(message, std::span(encoded_));
@@ -60,7 +61,8 @@ void UcxTransportImpl::issue(SendOp* op, Endpoint& endpoint, ConstBytes payload,
   param.flags = UCP_AM_SEND_FLAG_REPLY | (rendezvous ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER);
   param.cb.send = on_send_done;
   param.user_data = op;
-  endpoint.plane->touch();
+  op->plane = endpoint.plane;
+  op->plane->touch();
   const ucs_status_ptr_t request =
       ucp_am_send_nbx(endpoint.ucp, kAmId, header, op->header_bytes, payload.data(), payload.size(), &param);
   if (request == nullptr && op->token == 0) {

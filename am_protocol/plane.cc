@@ -14,6 +14,19 @@ constexpr unsigned kAmIds = 65536;
 // one at a time: it takes more only while there always are more.
 constexpr int kFifoLooks = 64;
 
+// A tenth of a second or so of nothing but progress: a sleeping process never comes so far.
+constexpr std::uint32_t kSilentCallsMax = 1u << 17;
+constexpr TimeNs kStuckNs = 1 * kSecond;
+
+ucs_status_ptr_t send_own_word(ucp_ep_h to_self) {
+  static constexpr std::uint64_t kWord = 0;  // the header stays where it is until the send completes
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK;
+  param.flags = UCP_AM_SEND_FLAG_EAGER;
+  param.cb.send = [](void* request, ucs_status_t, void*) noexcept { ucp_request_free(request); };
+  return ucp_am_send_nbx(to_self, kSelfAmId, &kWord, sizeof(kWord), nullptr, 0, &param);
+}
+
 }  // namespace
 
 Plane::Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
@@ -37,7 +50,7 @@ void Plane::register_handlers() {
                        UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
     param.id = id;
     param.flags = id == kAmId ? UCP_AM_FLAG_PERSISTENT_DATA : 0;  // payloads may be held
-    param.cb = id == kAmId ? on_message : on_unknown;
+    param.cb = id == kAmId ? on_message : id == kSelfAmId ? on_own_word : on_unknown;
     param.arg = this;
     CHECK(ucp_worker_set_am_recv_handler(worker(), &param) == UCS_OK);
   }
@@ -109,6 +122,10 @@ void Plane::reject(ucp_conn_request_h request) {
 // aborts. Hence progress before, while the event still means this endpoint, and after, before anything new is
 // opened; and hence no endpoint is closed while it connects, when its socket has events all the time.
 bool Plane::close(Endpoint* endpoint) {
+  if (endpoint == to_self_) {
+    to_self_ = nullptr;
+    spoke_to_self_ns_ = 0;
+  }
   drain();
   if (failed.contains(endpoint)) failed.remove(endpoint);
   const ucp_ep_h ucp = endpoint->ucp;
@@ -142,8 +159,45 @@ bool Plane::progress(int budget) {
     int looks = all ? kFifoLooks : 1;
     while (looks-- > 0 && ucp_worker_progress(worker()) > 0) worked = true;
     in_progress_ = false;
+    if (local() && !retired_ && ++silent_calls_ >= kSilentCallsMax) listen_for_self();
   }
   return owner_.step(*this, budget) || worked;
+}
+
+// Others write into our queue in shared memory: they take the next place, then fill it. One who is killed in
+// between, or stopped, leaves a place behind which UCX reads nothing for ever; it then finds no work and does
+// not let us sleep either. That looks the same when somebody else's queue is full, so a word to ourselves
+// decides. Many calls lie between it and the verdict: whatever was in the queue before it has been read.
+void Plane::listen_for_self() {
+  silent_calls_ = 0;
+  if (spoke_to_self_ns_ == 0) {
+    if (speak_to_self()) spoke_to_self_ns_ = Loop::now_ns();
+  } else if (Loop::now_ns() - spoke_to_self_ns_ >= kStuckNs) {
+    owner_.on_stuck(*this);
+  }
+}
+
+bool Plane::speak_to_self() {
+  if (to_self_ == nullptr) {
+    ucp_address_t* address = nullptr;
+    std::size_t bytes = 0;
+    if (ucp_worker_get_address(worker(), &address, &bytes) != UCS_OK) return false;
+    Endpoint* const endpoint = endpoints_.add(this);
+    endpoint->state = Endpoint::State::kSelf;
+    ucp_ep_params_t params{};
+    params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_FLAGS;
+    params.flags = UCP_EP_PARAMS_FLAGS_NO_LOOPBACK;  // not to be paired with another of the kind
+    params.address = address;
+    const Status opened = open_endpoint(params, endpoint, "cannot connect to oneself");
+    ucp_worker_release_address(worker(), address);
+    if (!opened) {
+      endpoints_.remove(endpoint);
+      return false;
+    }
+    to_self_ = endpoint;
+  }
+  touch();
+  return !UCS_PTR_IS_ERR(send_own_word(to_self_->ucp));
 }
 
 // UCX_ERR_BUSY is normal: about every second attempt on shared memory. The loop just progresses again.
@@ -160,12 +214,18 @@ void Plane::reject_requests() {
   requests.clear();
 }
 
+void Plane::stop_listening() {
+  reject_requests();
+  ucx_.listener.reset();
+}
+
 void Plane::stop_accepting() {
   if (listening()) ignore_new_connections(address_);
 }
 
 ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::size_t bytes,
                             const ucp_am_recv_param_t& param, bool known_id) {
+  heard();
   const bool rendezvous = (param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
   // A rendezvous that we do not take ends at its sender with this; anything else just ends.
   const ucs_status_t refused = rendezvous ? UCS_ERR_REJECTED : UCS_OK;
@@ -204,6 +264,12 @@ ucs_status_t Plane::on_unknown(void* plane, const void* header, size_t header_by
                                const ucp_am_recv_param_t* param) noexcept {
   return static_cast<Plane*>(plane)->arrived({static_cast<const std::byte*>(header), header_bytes}, data,
                                              bytes, *param, false);
+}
+
+ucs_status_t Plane::on_own_word(void* plane, const void*, size_t, void*, size_t,
+                                const ucp_am_recv_param_t*) noexcept {
+  static_cast<Plane*>(plane)->heard();
+  return UCS_OK;
 }
 
 void Plane::on_request(ucp_conn_request_h request, void* plane) noexcept {

@@ -22,6 +22,8 @@ class PlaneOwner {
   virtual bool step(Plane& plane, int budget) = 0;
   // Something waits for the next step: no sleep now.
   [[nodiscard]] virtual bool has_work() const = 0;
+  // Nothing arrives through this plane any more, not even from ourselves. Told again until it is replaced.
+  virtual void on_stuck(Plane& plane) = 0;
 
  protected:
   ~PlaneOwner() = default;
@@ -60,6 +62,10 @@ class Plane final : public EventSource {
   void drain();
   void reject_requests();
   void stop_accepting();
+  // Gives the port back. After stop_accepting() and a while.
+  void stop_listening();
+  // Another plane has taken its place.
+  void retire() { retired_ = true; }
   // UCX still holds something of ours and will not give it back: destroying the worker would end the process.
   UcxHandles abandon() { return std::move(ucx_); }
 
@@ -101,6 +107,9 @@ class Plane final : public EventSource {
  private:
   Status open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what);
   void register_handlers();
+  void listen_for_self();
+  bool speak_to_self();
+  void heard() { silent_calls_ = 0, spoke_to_self_ns_ = 0; }
   ucs_status_t arrived(std::span<const std::byte> header, void* data, std::size_t bytes,
                        const ucp_am_recv_param_t& param, bool known_id);
 
@@ -108,6 +117,8 @@ class Plane final : public EventSource {
                                  size_t bytes, const ucp_am_recv_param_t* param) noexcept;
   static ucs_status_t on_unknown(void* plane, const void* header, size_t header_bytes, void* data,
                                  size_t bytes, const ucp_am_recv_param_t* param) noexcept;
+  static ucs_status_t on_own_word(void* plane, const void* header, size_t header_bytes, void* data,
+                                  size_t bytes, const ucp_am_recv_param_t* param) noexcept;
   static void on_request(ucp_conn_request_h request, void* plane) noexcept;
   static void on_failure(void* endpoint, ucp_ep_h ucp, ucs_status_t status) noexcept;
   static void on_closed(void* request, ucs_status_t status, void* endpoint) noexcept;
@@ -124,6 +135,12 @@ class Plane final : public EventSource {
   // Armed, and neither used nor readable since. UCX cannot tell the difference to a process that sleeps all
   // that time: progress would find nothing, and arming again nothing new.
   bool resting_ = false;
+  bool retired_ = false;
+
+  // See listen_for_self().
+  Endpoint* to_self_ = nullptr;
+  std::uint32_t silent_calls_ = 0;  // of UCX's progress, since anything arrived or was last looked into
+  TimeNs spoke_to_self_ns_ = 0;     // 0: no answer is due
 };
 
 }  // namespace sidecar

@@ -11,6 +11,7 @@
 
 namespace sidecar {
 
+class Plane;
 class UcxTransportImpl;
 
 // Most headers are short; the rare long one gets a buffer of its own, so that thousands of queued sends stay
@@ -22,6 +23,7 @@ struct LongHeader {
 
 struct SendOp {
   UcxTransportImpl* owner;
+  Plane* plane;  // on which it was issued; null: not yet
   Token token;
   Handle link;         // whose `sends` it is in; invalid: in none, or an orphan
   ListHook under_way;  // until UCX has completed it

@@ -61,12 +61,12 @@ bool user_set(PlaneKind kind, std::string_view name) {
 
 class ScopedEnvironment {
  public:
-  explicit ScopedEnvironment(const std::vector<Setting>& settings) {
+  ScopedEnvironment(const std::vector<Setting>& settings, bool keep) {
     for (const Setting& setting : settings) {
       std::string name = "UCX_" + std::string(setting.name);
       if (std::getenv(name.c_str()) != nullptr) continue;
       setenv(name.c_str(), setting.value.c_str(), 0);
-      ours_.push_back(std::move(name));
+      if (!keep) ours_.push_back(std::move(name));
     }
   }
   ~ScopedEnvironment() {
@@ -153,8 +153,8 @@ Result<UcxWorker> open_worker(ucp_context_h context) {
 
 const char* plane_name(PlaneKind kind) { return kind == PlaneKind::kLocal ? "local" : "net"; }
 
-Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices) {
-  const ScopedEnvironment environment(transport_settings(kind, cma));
+Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices, bool keep_environment) {
+  const ScopedEnvironment environment(transport_settings(kind, cma), keep_environment);
   OpenedPlane plane;
   auto context = open_context(kind, cma, devices, &plane.settings);
   if (!context) return tl::unexpected(context.error());

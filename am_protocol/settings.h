@@ -29,7 +29,8 @@ struct OpenedPlane {
 
 // `cma`: whether the kernel may copy between processes (am_protocol/cma.h). kIo when UCX cannot open it; the
 // settings that the user chose are the likely reason. `devices`: what kNet may use, as UCX_NET_DEVICES;
-// empty: anything.
-Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices = "");
+// empty: anything. `keep_environment`: what was set there for UCX stays, and is found by the next.
+Result<OpenedPlane> open_plane(PlaneKind kind, bool cma, const std::string& devices = "",
+                               bool keep_environment = false);
 
 }  // namespace sidecar

@@ -38,6 +38,7 @@ Result<std::unique_ptr<UcxTransport>> UcxTransport::create(const UcxOptions& opt
 
 UcxTransportImpl::UcxTransportImpl(const UcxOptions& options, Loop& loop) : options_(options), loop_(loop) {
   orphan_timer_.kind = kOrphanTimer;
+  retired_timer_.kind = kRetiredTimer;
   loop_.add_source(&deadlines_);
 }
 
@@ -63,21 +64,26 @@ Status UcxTransportImpl::open_too(bool local) {
   return opened;
 }
 
-Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
+Result<std::unique_ptr<Plane>> UcxTransportImpl::make_plane(PlaneKind kind) {
   const std::string devices = options_.net_reached_at.empty() ? "" : devices_for(options_.net_reached_at);
-  auto opened = open_plane(kind, cma_, devices);
-  if (!opened && kind == PlaneKind::kLocal && options_.net) {
-    LOG_WARN("no shared memory, everything goes over the network: {}", to_string(opened.error()));
+  auto opened = open_plane(kind, cma_, devices, options_.keep_environment);
+  if (!opened) return tl::unexpected(opened.error());
+  return std::make_unique<Plane>(kind, std::move(*opened), static_cast<PlaneOwner&>(*this), endpoints_,
+                                 counters_);
+}
+
+Status UcxTransportImpl::open_plane_at(PlaneKind kind, const std::string& listen) {
+  auto plane = make_plane(kind);
+  if (!plane && kind == PlaneKind::kLocal && options_.net) {
+    LOG_WARN("no shared memory, everything goes over the network: {}", to_string(plane.error()));
     return {};
   }
-  if (!opened) return tl::unexpected(opened.error());
-  auto plane = std::make_unique<Plane>(kind, std::move(*opened), static_cast<PlaneOwner&>(*this), endpoints_,
-                                       counters_);
+  if (!plane) return tl::unexpected(plane.error());
   if (!listen.empty()) {
-    if (const Status status = plane->listen(listen); !status) return status;
+    if (const Status status = (*plane)->listen(listen); !status) return status;
   }
-  loop_.add_source(plane.get());
-  (kind == PlaneKind::kLocal ? local_ : net_) = std::move(plane);
+  loop_.add_source(plane->get());
+  (kind == PlaneKind::kLocal ? local_ : net_) = std::move(*plane);
   return {};
 }
 
@@ -128,6 +134,7 @@ UcxTransportImpl::~UcxTransportImpl() {
   for (Plane* plane : {local_.get(), net_.get()}) {
     if (plane != nullptr) loop_.remove_source(plane);
   }
+  if (replacing_ != 0) loop_.unwatch(replacing_);
   loop_.remove_source(&deadlines_);
   shut_down();
 }  // the planes end here
@@ -159,17 +166,17 @@ void UcxTransportImpl::shut_down() {
   // Reachable for ever, so that leak checkers see that it is meant.
   struct Left {
     std::unique_ptr<Pools> pools;
-    UcxHandles local;
-    UcxHandles net;
+    std::vector<UcxHandles> planes;
   };
-  static auto* const left = new std::vector<Left>;
-  left->push_back(
-      {std::move(pools_), local_ ? local_->abandon() : UcxHandles{}, net_ ? net_->abandon() : UcxHandles{}});
+  static auto* const all_left = new std::vector<Left>;
+  Left& left = all_left->emplace_back(std::move(pools_));
+  each_plane([&](Plane& plane) { left.planes.push_back(plane.abandon()); });
 }
 
 void UcxTransportImpl::close_everything() {
   links_.for_each([&](Link& link) { drop_link(link); });
   deadlines_.cancel(orphan_timer_);
+  deadlines_.cancel(retired_timer_);
   endpoints_.for_each([&](Endpoint& endpoint) {
     if (endpoint.state != Endpoint::State::kClosing) close_endpoint(endpoint);
   });
@@ -177,32 +184,29 @@ void UcxTransportImpl::close_everything() {
 
 // What UCX has for us, without telling anybody.
 void UcxTransportImpl::take_back() {
-  for (Plane* plane : {local_.get(), net_.get()}) {
-    if (plane == nullptr) continue;
-    while (!plane->inbox.empty()) release(*plane, plane->inbox.pop());
-    plane->inbox.reset();
-    plane->drain();
-    plane->reject_requests();
-    take_closed(*plane);
-  }
+  each_plane([&](Plane& plane) {
+    while (!plane.inbox.empty()) release(plane, plane.inbox.pop());
+    plane.inbox.reset();
+    plane.drain();
+    plane.reject_requests();
+    take_closed(plane);
+  });
   payloads_.for_each([&](Payload& payload) {
     if (payload.descriptor == nullptr) return;
     ucp_am_data_release(payload.plane->worker(), payload.descriptor);
     payloads_.release(&payload);
   });
-  for (Plane* plane : {local_.get(), net_.get()}) {
-    if (plane == nullptr) continue;
-    take_received(plane->received_earlier);
-    take_received(plane->received);
-  }
+  each_plane([&](Plane& plane) {
+    take_received(plane.received_earlier);
+    take_received(plane.received);
+  });
   take_sent();
 }
 
-bool UcxTransportImpl::quiet() const {
-  for (const Plane* plane : {local_.get(), net_.get()}) {
-    if (plane != nullptr && (!plane->inbox.empty() || !plane->closed.empty())) return false;
-  }
-  return sends_.empty() && payloads_.empty() && endpoints_.size() == 0;
+bool UcxTransportImpl::quiet() {
+  bool idle = sends_.empty() && payloads_.empty() && endpoints_.size() == 0;
+  each_plane([&](const Plane& plane) { idle &= plane.inbox.empty() && plane.closed.empty(); });
+  return idle;
 }
 
 }  // namespace sidecar

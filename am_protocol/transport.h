@@ -43,6 +43,9 @@ struct UcxOptions {
   std::string net_reached_at;
   bool cma = true;                     // let the kernel copy between processes if a probe finds that it may
   TimeNs hello_timeout = 5 * kSecond;  // for a connection and its Hello, either way
+  // The process is nobody else's: the settings stay in its environment, so that a plane that is opened later,
+  // while other threads run, changes nothing there.
+  bool keep_environment = false;
   std::size_t strangers_max = 1024;    // connections that have not been accepted; more are rejected
 };
 
@@ -66,6 +69,7 @@ struct TransportCounters {
   std::uint64_t connections_rejected = 0;  // too many had not introduced themselves yet
   std::uint64_t links_opened = 0;
   std::uint64_t links_closed = 0;
+  std::uint64_t planes_replaced = 0;  // shared memory was stuck: a process was killed while it wrote to us
 };
 
 class UcxTransport : public Transport {

@@ -5,12 +5,14 @@
 //   inbound.cc     arrivals to the engine, offences
 //   outbound.cc    sends and their completions
 //   payloads.cc    receive, discard and their completions
+//   replace.cc     another local plane for one whose queue is stuck
 #pragma once
 
 #include <array>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "am_protocol/codec.h"
 #include "am_protocol/deadlines.h"
@@ -18,6 +20,7 @@
 #include "am_protocol/plane.h"
 #include "am_protocol/send_op.h"
 #include "am_protocol/transport.h"
+#include "core/fd.h"
 
 namespace sidecar {
 
@@ -62,6 +65,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
  private:
   // transport.cc
+  Result<std::unique_ptr<Plane>> make_plane(PlaneKind kind);
   Status open_plane_at(PlaneKind kind, const std::string& listen);
   bool step(Plane& plane, int budget) override;
   [[nodiscard]] bool has_work() const override;
@@ -69,7 +73,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void shut_down();
   void close_everything();
   void take_back();
-  [[nodiscard]] bool quiet() const;
+  [[nodiscard]] bool quiet();
 
   // handshake.cc
   void open_outbound(Link& link, const ConnectOptions& options, const Hello& hello);
@@ -124,6 +128,19 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   bool take_received(Plane::Received& received);
   static void on_receive_done(void* request, ucs_status_t status, size_t bytes, void* payload) noexcept;
 
+  // replace.cc
+  void on_stuck(Plane& plane) override;
+  void replace_local();
+  void progress_retired();
+  bool is_done_with(const Plane& plane);
+
+  template <class Visit>
+  void each_plane(Visit&& visit) {
+    if (local_ != nullptr) visit(*local_);
+    if (net_ != nullptr) visit(*net_);
+    for (const auto& plane : retired_) visit(*plane);
+  }
+
   UcxOptions options_;
   Loop& loop_;
   Events* events_ = nullptr;
@@ -159,6 +176,10 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
 
   std::unique_ptr<Plane> local_;
   std::unique_ptr<Plane> net_;
+  std::vector<std::unique_ptr<Plane>> retired_;  // not on the loop: see progress_retired()
+  TimerNode retired_timer_;
+  std::uint64_t replacing_ = 0;  // the loop's watch for it; 0: none
+  Fd turn_;                      // always readable
 };
 
 }  // namespace sidecar

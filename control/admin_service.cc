@@ -78,6 +78,7 @@ void fill_transport_counters(const TransportCounters& c, Counters& counters) {
       {"connections_rejected", c.connections_rejected},
       {"links_opened", c.links_opened},
       {"links_closed", c.links_closed},
+      {"planes_replaced", c.planes_replaced},
   };
   static_assert(std::size(named) == kCounters, "all of them are shown");
   for (const auto& [name, value] : named) counters[std::string("transport_") + name] = value;

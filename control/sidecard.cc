@@ -200,6 +200,7 @@ Started Sidecard::make_arena() {
 
 Started Sidecard::open_transport() {
   UcxOptions wanted;
+  wanted.keep_environment = true;
   wanted.local_listen = "127.0.0.1:0";
   wanted.net_reached_at = numeric_advertise_;
   wanted.net_listen = HostPort{options_.listen, static_cast<std::uint16_t>(options_.data_port)}.text();
