@@ -68,8 +68,8 @@ void UcxTransportImpl::progress_retired() {
 }
 
 bool UcxTransportImpl::is_done_with(const Plane& plane) {
-  bool done = plane.inbox.empty() && plane.closed.empty() && plane.received.empty() &&
-              plane.received_earlier.empty();
+  bool done =
+      plane.inbox.empty() && plane.closed.empty() && plane.received.empty() && plane.received_earlier.empty();
   const auto check = [&](const auto& user) { done &= user.plane != &plane; };
   links_.for_each(check);
   endpoints_.for_each(check);

@@ -46,7 +46,7 @@ struct UcxOptions {
   // The process is nobody else's: the settings stay in its environment, so that a plane that is opened later,
   // while other threads run, changes nothing there.
   bool keep_environment = false;
-  std::size_t strangers_max = 1024;    // connections that have not been accepted; more are rejected
+  std::size_t strangers_max = 1024;  // connections that have not been accepted; more are rejected
 };
 
 struct TransportCounters {

@@ -115,8 +115,8 @@ TEST_F(TransportStuck, ManyTimesLeaveNoDescriptors) {
     client.connect(to(address_of(server)), hello_of(round));
     ASSERT_TRUE(loop_.run_until([&] { return client.ups.size() == round; }));
     make_holes();
-    ASSERT_TRUE(loop_.run_until([&] { return replaced(server) == round && replaced(client) == round; },
-                                kNoticed));
+    ASSERT_TRUE(
+        loop_.run_until([&] { return replaced(server) == round && replaced(client) == round; }, kNoticed));
     if (round == 1) loop_.run_until([] { return false; }, 100 * kMillisecond);
     if (round == 1) before = open_descriptors();
   }

@@ -1,5 +1,5 @@
-// Shared memory that is stuck because a process died in the middle of a write: its node's connections are made
-// again, and nobody waits for ever.
+// Shared memory that is stuck because a process died in the middle of a write: the connections of its node
+// are made again, and nobody waits for ever.
 #include "tests/e2e/paths_fixture.h"
 #include "tests/e2e/watch.h"
 #include "tests/support/fifo_hole.h"
