@@ -8,9 +8,9 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
-#include <sstream>
 
 #include "perf/bench.h"
+#include "perf/perftest_client.h"
 #include "perf/shared_page.h"
 
 namespace sidecar::perf {
@@ -19,19 +19,6 @@ namespace {
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr double kRatioMin = 0.90;
 constexpr std::chrono::minutes kRunMax{2};
-
-// What a sidecar's network plane uses (am_protocol/settings.cc), for both sides, with TCP on loopback only.
-// perftest allocates with huge pages like this; our arena takes them by itself.
-const std::vector<std::string> kEnvironment{"UCX_TLS=tcp",
-                                            "UCX_NET_DEVICES=lo",
-                                            "UCX_TCP_TX_SEG_SIZE=64K",
-                                            "UCX_TCP_CONN_NB=y",
-                                            "UCX_TCP_CM_REUSEADDR=y",
-                                            "UCX_MAX_RNDV_RAILS=1",
-                                            "UCX_KEEPALIVE_INTERVAL=1s",
-                                            "UCX_ALLOC_PRIO=thp,mmap,heap",
-                                            "UCX_HANDLE_ERRORS=none",
-                                            "UCX_MEM_EVENTS=n"};
 
 struct Size {
   std::uint64_t bytes;
@@ -104,63 +91,14 @@ class Transfer {
   std::uint64_t end_ns_ = 0;
 };
 
-// Not by connecting: perftest serves whoever comes first.
-void wait_until_listening(std::uint16_t port, Process& process) {
-  char wanted[16];
-  std::snprintf(wanted, sizeof wanted, ":%04X ", port);
-  constexpr const char* kListening = " 0A ";
-  for (int i = 0; i < 2000 && process.running(); ++i) {
-    for (const char* file : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-      std::istringstream lines(read_file(file));
-      for (std::string line; std::getline(lines, line);) {
-        const std::size_t at = line.find(wanted);
-        if (at != std::string::npos && at < 48 && line.find(kListening) != std::string::npos) return;
-      }
-    }
-    sleep_ns(5'000'000);
-  }
-  give_up("ucx_perftest does not listen");
-}
-
-// MiB/s.
-double perftest(Size size, std::uint32_t count) {
-  const ReservedPort reserved;
-  const std::uint16_t port = reserved.number();
-  const std::vector<std::string> test{"/usr/bin/ucx_perftest",
-                                      "-t",
-                                      "ucp_am_bw",
-                                      "-s",
-                                      std::to_string(size.bytes),
-                                      "-n",
-                                      std::to_string(count),
-                                      "-w",
-                                      std::to_string(2 * size.under_way),
-                                      "-O",
-                                      std::to_string(size.under_way),
-                                      "-p",
-                                      std::to_string(port),
-                                      "-f",
-                                      "-v"};
-  Process server({.argv = test, .environment = kEnvironment, .log = "/dev/null"});
-  wait_until_listening(port, server);
-  std::vector<std::string> arguments = test;
-  arguments.insert(arguments.begin() + 1, "127.0.0.1");
-  Process client({.argv = arguments, .environment = kEnvironment, .talk = true});
-  // iterations, percentile latency, average latency, overall latency, average bandwidth, overall bandwidth,
-  // ...
-  std::vector<double> last;
-  while (const auto line = client.read_line(kRunMax)) {
-    std::vector<double> columns;
-    std::istringstream text(*line);
-    for (std::string column; std::getline(text, column, ',');) {
-      char* end = nullptr;
-      columns.push_back(std::strtod(column.c_str(), &end));
-      if (end == column.c_str()) columns.clear();
-    }
-    if (columns.size() == 8) last = columns;
-  }
-  if (last.empty()) give_up("ucx_perftest gave no result");
-  return last[5];
+double perftest_mib_s(Size size, std::uint32_t count) {
+  return run_perftest({.test = "ucp_am_bw",
+                       .size = size.bytes,
+                       .count = count,
+                       .warmup = 2 * size.under_way,
+                       .outstanding = size.under_way},
+                      perftest_environment())
+      .overall_mib_s;
 }
 
 }  // namespace
@@ -169,7 +107,7 @@ std::vector<BenchRow> bench_network(const BenchSettings& settings) {
   // perftest polls; adaptive polling spins only while there is traffic, and so does not disturb perftest's
   // turn.
   const auto cluster = start_cluster(
-      {.nodes = {"a", "b"}, .arena = "1280M", .flags = {"--poll", "adaptive"}, .environment = kEnvironment});
+      {.nodes = {"a", "b"}, .arena = "1280M", .flags = {"--poll", "adaptive"}, .environment = perftest_environment()});
   ClientOptions options = cluster->client_options(0);
   Client producer = must(Client::connect(options), "connecting");
   options = cluster->client_options(1);
@@ -189,8 +127,8 @@ std::vector<BenchRow> bench_network(const BenchSettings& settings) {
     Samples same_working_set;
     const auto reference = [&] {
       const Size together{size.bytes * size.under_way, size.under_way};
-      same_working_set.add(perftest(together, std::max<std::uint32_t>(count / size.under_way, 4)));
-      return perftest(size, count);
+      same_working_set.add(perftest_mib_s(together, std::max<std::uint32_t>(count / size.under_way, 4)));
+      return perftest_mib_s(size, count);
     };
     Pairs pairs = run_pairs(settings.pairs(), [&] { return ours(count); }, reference);
     const double ratio_same = pairs.ours.median() / same_working_set.median();

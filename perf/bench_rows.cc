@@ -1,3 +1,4 @@
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -6,7 +7,7 @@
 namespace sidecar::perf {
 
 void give_up(const std::string& why) {
-  std::fprintf(stderr, "sidecar-bench: %s\n", why.c_str());
+  std::fprintf(stderr, "%s: %s\n", program_invocation_short_name, why.c_str());
   std::exit(1);
 }
 

@@ -1,0 +1,108 @@
+#include "perf/tool/compare.h"
+
+#include <cstring>
+#include <string_view>
+
+#include "perf/perftest_client.h"
+#include "perf/tool/take.h"
+
+namespace sidecar::perf {
+namespace {
+
+constexpr std::uint64_t kKiB = 1 << 10, kMiB = 1 << 20;
+
+struct Reference {
+  std::string name;
+  std::function<double()> measure;
+};
+
+double p50_us(const Recorder& recorder) {
+  return static_cast<double>(recorder.times().percentile(50)) / 1e3;
+}
+double mib_s(const Recorder& recorder, const Job& job) {
+  return static_cast<double>(recorder.times().count()) * static_cast<double>(job.size) /
+         static_cast<double>(kMiB) / recorder.seconds();
+}
+
+double memcpy_us(std::uint64_t size) {
+  static std::vector<std::byte> from, to;
+  from.resize(size, std::byte{1});
+  to.resize(size, std::byte{2});
+  Samples times;
+  for (int i = 0; i < 9; ++i) {
+    const std::uint64_t begin = monotonic_ns();
+    std::memcpy(to.data(), from.data(), size);
+    asm volatile("" : : "r"(to.data()) : "memory");
+    times.add(static_cast<double>(monotonic_ns() - begin) / 1e3);
+  }
+  return times.median();
+}
+
+std::optional<Reference> reference_for(Session& session, const std::string& test,
+                                       const TestSettings& settings, const Job& job) {
+  const bool local = settings.path == "local";
+  if (test == "am_lat" || test == "am_bw") {
+    Job bare = job;
+    bare.bare = true;
+    return Reference{"a bare progress loop", [&session, bare, test] {
+                       const Recorder recorder = session.run(find_test(test), bare);
+                       return test == "am_lat" ? p50_us(recorder) : mib_s(recorder, bare);
+                     }};
+  }
+  const bool flows = test == "chunk_bw" || test == "manytoone" || test == "sharded";
+  if (flows && !local && has_perftest() && session.other_host().starts_with("127.")) {
+    const PerftestRun run{.test = "ucp_am_bw",
+                          .size = job.size,
+                          .count = std::max<std::uint64_t>(job.count, 4),
+                          .warmup = 2ull * job.outstanding,
+                          .outstanding = job.outstanding};
+    return Reference{"ucx_perftest ucp_am_bw",
+                     [run] { return run_perftest(run, perftest_environment()).overall_mib_s; }};
+  }
+  if (test == "object_lat") {
+    Job bare = job;
+    bare.bare = true;
+    bare.local = local;
+    return Reference{"three raw hops (am_lat)",
+                     [&session, bare] { return 3 * p50_us(session.run(find_test("am_lat"), bare)); }};
+  }
+  if (local && (test == "chunk_lat" || test == "allocate_send"))
+    return Reference{"memcpy", [size = job.size] { return memcpy_us(size); }};
+  return std::nullopt;
+}
+
+// The bars that hold for any machine; see perf/NOTES.md.
+void set_bar(Compared& compared, const TestSettings& settings, const Job& job, std::string_view test) {
+  const auto least = [&](double bar) { compared.bar = bar, compared.bar_is = Bar::kAtLeast; };
+  const auto most = [&](double bar) { compared.bar = bar, compared.bar_is = Bar::kAtMost; };
+  if (test == "chunk_bw" && settings.path == "net") {
+    if (job.own_memory && job.size >= kMiB) return least(0.65);
+    if (job.own_memory) return;
+    if (job.size >= kMiB) return least(0.95);
+    if (job.size == 256 * kKiB) return least(0.85);
+    if (job.size == 64 * kKiB && job.outstanding == 16) return least(0.70);
+  }
+  if (test == "am_lat" && settings.path == "net" && settings.poll == "busy") return most(1.05);
+  if (test == "am_lat" && settings.path == "net" && settings.poll == "event") return most(1.10);
+  if (test == "object_lat" && settings.path == "local" && settings.poll == "event") return most(1.3);
+}
+
+}  // namespace
+
+std::optional<Compared> compare(Session& session, const TestKind& test, const TestSettings& settings,
+                                const Job& job) {
+  auto reference = reference_for(session, test.name, settings, job);
+  if (!reference) return std::nullopt;
+  const bool times = test.latency || test.name == std::string("allocate_send");
+  const auto ours = [&] {
+    const Recorder recorder = session.run(test, job);
+    return times ? p50_us(recorder) : mib_s(recorder, job);
+  };
+  Pairs pairs = run_pairs(settings.pairs, ours, reference->measure);
+  Compared compared{reference->name, times ? "us" : "MiB/s", std::move(pairs.ours), std::move(pairs.reference),
+                    std::move(pairs.ratio), std::nullopt};
+  set_bar(compared, settings, job, test.name);
+  return compared;
+}
+
+}  // namespace sidecar::perf

@@ -1,0 +1,55 @@
+// One end's executors: which sidecars it talks to, and how it connects to them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "perf/tool/job.h"
+#include "perf/tool/take.h"
+#include "sidecar/client.h"
+
+namespace sidecar::perf {
+
+// A sidecar that an end's executor talks to.
+struct Beside {
+  Rank rank = kNoRank;
+  std::string address;  // of its gRPC server
+  std::string node;     // empty: this host
+};
+
+class End {
+ public:
+  explicit End(std::vector<Beside> sidecars) : sidecars_(std::move(sidecars)) {}
+
+  [[nodiscard]] std::vector<Rank> ranks() const {
+    std::vector<Rank> all;
+    for (const Beside& one : sidecars_) all.push_back(one.rank);
+    return all;
+  }
+  [[nodiscard]] std::size_t size() const { return sidecars_.size(); }
+
+  // An executor beside the `i`-th of them.
+  [[nodiscard]] Client connect(std::size_t i, const Job& job, Progress progress, Group group = {}) const {
+    if (i >= sidecars_.size())
+      fail_measurement("test " + job.test + " needs " + std::to_string(i + 1) +
+                       " sidecars at this end; see --sidecar");
+    const Beside& beside = sidecars_[i];
+    ClientOptions options = take(ClientOptions::from_env(), "the environment");
+    options.rank = beside.rank;
+    options.address = beside.address;
+    if (!beside.node.empty()) options.node = beside.node;
+    options.deadline = std::chrono::seconds(60);  // the other end may have gone
+    options.group = std::move(group);
+    options.concurrent_copy = !options.group.empty();
+    options.progress = progress;
+    options.polling = job.poll == "busy"    ? Polling::kBusy
+                      : job.poll == "event" ? Polling::kEvent
+                                            : Polling::kAdaptive;
+    return take(Client::connect(options), "connecting");
+  }
+
+ private:
+  std::vector<Beside> sidecars_;
+};
+
+}  // namespace sidecar::perf

@@ -1,0 +1,62 @@
+#include "perf/tool/local.h"
+
+#include <algorithm>
+
+#include "perf/perftest_client.h"
+#include "perf/tool/take.h"
+
+namespace sidecar::perf {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+// Room for what is under way, at each end, and for what is on its way to being given back.
+std::string arena_for(const TestKind& test, const TestSettings& settings,
+                      const std::vector<std::uint64_t>& sizes, std::size_t senders) {
+  const std::uint64_t largest = *std::max_element(sizes.begin(), sizes.end());
+  const std::uint64_t outstanding = settings.outstanding > 0 ? settings.outstanding : test.outstanding;
+  const std::uint64_t beside = test.name == std::string("stream") ? 6 * 64 * kMiB : 0;
+  const std::uint64_t bytes = largest * std::max<std::uint64_t>(outstanding, 1) * 2 * senders + beside;
+  return std::to_string(64 + 5 * bytes / (2 * kMiB)) + "M";
+}
+
+std::string sidecar_argument(const Cluster& cluster, Rank rank, const std::string& node) {
+  return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
+}
+
+}  // namespace
+
+LocalSetup::LocalSetup(const TestKind& test, const TestSettings& settings,
+                       const std::vector<std::uint64_t>& sizes) {
+  const auto many = [&](std::size_t wanted) { return wanted == kGroups ? settings.groups : wanted; };
+  const std::size_t here = many(test.initiators), there = many(test.responders);
+  std::vector<std::string> argv{"/proc/self/exe", "--once", "-p", std::to_string(port_.number())};
+  if (here + there > 0) {
+    ClusterOptions options;
+    for (std::size_t i = 0; i < here + there; ++i) {
+      const bool same = settings.path == "local" || i < here;
+      options.nodes.push_back(same ? "a" : "b" + std::to_string(i));
+    }
+    options.arena = settings.arena.empty() ? arena_for(test, settings, sizes, here) : settings.arena;
+    options.flags = {"--poll", settings.poll};
+    options.environment = perftest_environment();
+    const std::vector<std::string> nodes = options.nodes;
+    cluster_ = std::make_unique<Cluster>(std::move(options));
+    if (const std::string wrong = cluster_->start(); !wrong.empty()) fail_measurement(wrong);
+    std::vector<Beside> beside;
+    for (std::size_t i = 0; i < here; ++i)
+      beside.push_back({static_cast<Rank>(i), cluster_->address(static_cast<Rank>(i)), nodes[i]});
+    own_ = End(std::move(beside));
+    for (std::size_t i = here; i < here + there; ++i) {
+      argv.emplace_back("--sidecar");
+      argv.push_back(sidecar_argument(*cluster_, static_cast<Rank>(i), nodes[i]));
+    }
+  }
+  other_ = Process({.argv = std::move(argv), .environment = perftest_environment()});
+}
+
+Control LocalSetup::connect() const {
+  return connect_control("127.0.0.1", port_.number(), std::chrono::seconds(20));
+}
+
+}  // namespace sidecar::perf

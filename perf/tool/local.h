@@ -1,0 +1,28 @@
+// --local: sidecars and the other end on this machine, started for one test and ended after it.
+#pragma once
+
+#include <memory>
+
+#include "perf/cluster.h"
+#include "perf/port.h"
+#include "perf/tool/session.h"
+#include "perf/tool/settings.h"
+
+namespace sidecar::perf {
+
+class LocalSetup {
+ public:
+  LocalSetup(const TestKind& test, const TestSettings& settings, const std::vector<std::uint64_t>& sizes);
+  [[nodiscard]] const End& own() const { return own_; }
+  [[nodiscard]] Control connect() const;
+  // Null for tests of raw UCX, which need no sidecars.
+  [[nodiscard]] const Cluster* cluster() const { return cluster_.get(); }
+
+ private:
+  std::unique_ptr<Cluster> cluster_;
+  ReservedPort port_;
+  Process other_;
+  End own_{{}};
+};
+
+}  // namespace sidecar::perf

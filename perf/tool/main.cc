@@ -1,0 +1,188 @@
+// sidecar-perf: measures what the service does, in the manner of ucx_perftest. See --help.
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <sched.h>
+#include <unistd.h>
+
+#include "perf/tool/compare.h"
+#include "perf/tool/local.h"
+#include "perf/tool/take.h"
+
+namespace sidecar::perf {
+namespace {
+
+void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string>& sizes) {
+  std::string names;
+  for (const TestKind& kind : all_tests())
+    names += std::string("\n  ") + kind.name + ": " + kind.what + " [" + kind.sizes + "]";
+  app.add_option("-t", test.test, "the test:" + names);
+  app.add_option("-s", sizes, "sizes: 4K,64K or 4K:256M (doubling)")->delimiter(',');
+  app.add_option("-n", test.iterations, "iterations; without it as many as fit into -D");
+  app.add_option("-w", test.warmup, "warm-up iterations [a tenth]");
+  app.add_option("-D", test.seconds, "seconds that one measurement should take")->capture_default_str();
+  app.add_option("-O", test.outstanding, "sends at once [the test's own]");
+  app.add_option("--poll", test.poll, "event, adaptive or busy, of both executors and with --local of sidecars")
+      ->check(CLI::IsMember({"event", "adaptive", "busy"}))
+      ->capture_default_str();
+  app.add_option("--path", test.path, "with --local: net (two nodes, TCP) or local (one node)")
+      ->check(CLI::IsMember({"net", "local"}))
+      ->capture_default_str();
+  app.add_option("--groups", test.groups, "fanout's receivers, manytoone's senders")->capture_default_str();
+  app.add_option("--arena", test.arena, "with --local: of each sidecar [what the test needs]");
+  app.add_flag("--own-memory", test.own_memory, "send from private memory, not from allocated buffers");
+  app.add_flag("--check", test.check, "fill in and compare contents (not for figures)");
+  app.add_flag("--compare", test.compare, "beside raw UCX or memcpy, in pairs");
+  app.add_option("--pairs", test.pairs, "of --compare")->capture_default_str();
+}
+
+Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size) {
+  Job job;
+  job.size = size;
+  job.outstanding = test.outstanding > 0 ? test.outstanding : kind.outstanding;
+  job.check = test.check;
+  job.own_memory = test.own_memory;
+  job.local = test.path == "local";
+  job.poll = test.poll;
+  return job;
+}
+
+void measure(Session& session, const TestKind& kind, const TestSettings& test, std::uint64_t size,
+             Output& output) {
+  Job job = job_of(kind, test, size);
+  job.count = test.iterations > 0 ? test.iterations : session.calibrate(kind, job, test.seconds);
+  Job warmup = job;
+  warmup.count = test.warmup > 0 ? test.warmup : std::max<std::uint64_t>(job.count / 10, 1);
+  session.run(kind, warmup);
+  Result result;
+  result.test = &kind;
+  result.path = test.path;
+  result.size = size;
+  result.outstanding = job.outstanding;
+  result.copies = kind.name == std::string("fanout") ? session.other_ranks().size() : 1;
+  result.poll = test.poll;
+  result.recorder = session.run(kind, job, [&](const Recorder& so_far) {
+    Result interim = result;
+    interim.recorder = so_far;
+    output.progress(interim);
+  });
+  if (test.compare) result.compared = compare(session, kind, test, job);
+  output.show(result);
+}
+
+void run_test(const Settings& settings, const TestSettings& test, Output& output) {
+  const TestKind& kind = find_test(test.test);
+  const auto sizes = test.sizes.empty() ? parse_sizes(kind.sizes) : test.sizes;
+  output.begin(test);
+  if (settings.local) {
+    const LocalSetup setup(kind, test, sizes);
+    Session session(setup.connect(), setup.own());
+    for (const std::uint64_t size : sizes) measure(session, kind, test, size, output);
+    session.farewell();
+    return;
+  }
+  const End own(settings.sidecars);
+  Session session(connect_control(settings.host, settings.port, std::chrono::seconds(10)), own);
+  for (const std::uint64_t size : sizes) measure(session, kind, test, size, output);
+  session.farewell();
+}
+
+// Each line has the options of one test, after a name for it; # begins a comment.
+std::vector<TestSettings> read_batch(const std::string& path, const TestSettings& defaults) {
+  std::ifstream file(path);
+  if (!file) fail_measurement("cannot read " + path);
+  std::vector<TestSettings> tests;
+  for (std::string line; std::getline(file, line);) {
+    line = line.substr(0, line.find('#'));
+    const std::size_t options = line.find(" -");
+    if (line.find_first_not_of(" \t") == line.npos) continue;
+    if (options == line.npos) fail_measurement(path + ": a line is a name and options: " + line);
+    CLI::App app("a line of " + path);
+    TestSettings& test = tests.emplace_back(defaults);
+    std::vector<std::string> sizes;
+    add_test_options(app, test, sizes);
+    app.parse(line.substr(options));
+    for (const std::string& part : sizes)
+      for (const std::uint64_t size : parse_sizes(part)) test.sizes.push_back(size);
+  }
+  return tests;
+}
+
+void pin_to(const std::string& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : parse_cpus(cpus)) CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0) fail_measurement("-c " + cpus + ": not CPUs of this machine");
+}
+
+void wait_for_initiators(const Settings& settings) {
+  const End own(settings.sidecars);
+  const ControlListener listener("", settings.port);
+  char host[256] = "this-host";
+  gethostname(host, sizeof host - 1);
+  if (!settings.once)
+    std::fprintf(stderr, "waiting; on the other host: sidecar-perf %s -p %u --sidecar RANK@HOST:PORT -t TEST\n",
+                 host, static_cast<unsigned>(listener.port()));
+  serve(listener, own, settings.once);
+}
+
+int run(const Settings& settings) {
+  if (!settings.cpus.empty()) pin_to(settings.cpus);
+  const bool waits = settings.host.empty() && !settings.local;
+  if (waits) {
+    wait_for_initiators(settings);
+    return 0;
+  }
+  Output output(settings.output);
+  if (!settings.batch.empty()) {
+    for (const TestSettings& test : read_batch(settings.batch, settings.test)) run_test(settings, test, output);
+    return 0;
+  }
+  if (settings.test.test.empty()) fail_measurement("which test? See -t in --help");
+  run_test(settings, settings.test, output);
+  return 0;
+}
+
+int run_main(int argc, char** argv) {
+  CLI::App app(
+      "Measures the service beside the machine's own speed. On two hosts: `sidecar-perf` on one, `sidecar-perf "
+      "HOST -t TEST` on the other, each beside running sidecars; or `sidecar-perf --local -t TEST` on one "
+      "machine, which starts and stops them.",
+      "sidecar-perf");
+  Settings settings;
+  std::vector<std::string> sizes, sidecars;
+  app.add_option("HOST", settings.host, "where another sidecar-perf waits; without it this one waits");
+  app.add_flag("--local", settings.local, "both ends, and their sidecars, on this machine");
+  app.add_option("-p", settings.port, "port for what the two ends tell each other")->capture_default_str();
+  app.add_option("--sidecar", sidecars,
+                 "RANK@HOST:PORT[/NODE] of a sidecar beside this end; several for tests with several executors "
+                 "[as SIDECAR_RANK and SIDECAR_ADDRESS say]");
+  app.add_flag("--once", settings.once, "the waiting side ends after one other end");
+  app.add_option("-c", settings.cpus, "CPUs for everything that is started here, such as 0,2-3");
+  app.add_option("-b", settings.batch, "a file of tests, one a line: a name, then options; see perf/sweeps");
+  app.add_flag("-f", settings.output.final_only, "final lines only");
+  app.add_flag("-v", settings.output.csv, "CSV");
+  app.add_flag("--json", settings.output.json, "one JSON object a line");
+  add_test_options(app, settings.test, sizes);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    for (const std::string& part : sizes)
+      for (const std::uint64_t size : parse_sizes(part)) settings.test.sizes.push_back(size);
+    for (const std::string& text : sidecars) settings.sidecars.push_back(parse_beside(text));
+    if (settings.sidecars.empty()) {
+      const ClientOptions options = take(ClientOptions::from_env(), "the environment");
+      const Rank rank = options.rank == kNoRank ? 0 : options.rank;
+      settings.sidecars.push_back({rank, options.address, options.node});
+    }
+    return run(settings);
+  } catch (const CLI::Error& error) {
+    std::fprintf(stderr, "sidecar-perf: %s: %s\n", settings.batch.c_str(), error.what());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "sidecar-perf: %s\n", error.what());
+  }
+  return 1;
+}
+
+}  // namespace
+}  // namespace sidecar::perf
+
+int main(int argc, char** argv) { return sidecar::perf::run_main(argc, argv); }

@@ -1,0 +1,52 @@
+// What one run has measured so far, and the lines that show it while it goes on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "perf/shared_page.h"
+#include "perf/tool/histogram.h"
+
+namespace sidecar::perf {
+
+class Recorder {
+ public:
+  using Progress = std::function<void(const Recorder&)>;
+  // `progress` is called about once a second, by the thread that measures.
+  explicit Recorder(Progress progress = {}) : progress_(std::move(progress)) {}
+
+  void begin() { begin_ns_ = last_shown_ns_ = monotonic_ns(); }
+  // One message, or round trip, that took `ns`.
+  void add(std::uint64_t ns, std::uint64_t now) {
+    times_.add(ns);
+    if (progress_ && now - last_shown_ns_ >= 1'000'000'000u) {
+      end_ns_ = now;
+      progress_(*this);
+      last_shown_ns_ = now;
+    }
+  }
+  void end(std::uint64_t now) { end_ns_ = now; }
+  // What somebody else has measured.
+  void take_over(const Histogram& times, std::uint64_t begin, std::uint64_t end) {
+    times_.add(times);
+    begin_ns_ = begin_ns_ == 0 ? begin : std::min(begin_ns_, begin);
+    end_ns_ = std::max(end_ns_, end);
+  }
+
+  [[nodiscard]] const Histogram& times() const { return times_; }
+  [[nodiscard]] double seconds() const { return static_cast<double>(end_ns_ - begin_ns_) / 1e9; }
+
+  // Further figures by name, for --json and the table's last column.
+  std::map<std::string, double> more;
+
+ private:
+  Progress progress_;
+  Histogram times_;
+  std::uint64_t begin_ns_ = 0;
+  std::uint64_t end_ns_ = 0;
+  std::uint64_t last_shown_ns_ = 0;
+};
+
+}  // namespace sidecar::perf

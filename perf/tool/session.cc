@@ -1,0 +1,97 @@
+#include "perf/tool/session.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "am_protocol/transport.h"
+#include "perf/tool/take.h"
+
+namespace sidecar::perf {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr std::chrono::seconds kAnswerMax{60};
+constexpr std::chrono::seconds kRunMax{600};
+constexpr std::chrono::hours kIdleMax{24};
+
+nlohmann::json greeting(const End& own) {
+  return {{"sidecar-perf", kVersion}, {"ucx", ucx_version()}, {"ranks", own.ranks()}};
+}
+
+std::vector<Rank> ranks_of(const nlohmann::json& greeting) {
+  if (greeting.value("sidecar-perf", 0) != kVersion)
+    fail_measurement("the other end is another version of sidecar-perf");
+  if (greeting.at("ucx") != ucx_version())
+    fail_measurement("the other end has UCX " + greeting.at("ucx").get<std::string>() + ", this one " +
+                     ucx_version() + ": they do not understand each other");
+  return greeting.at("ranks").get<std::vector<Rank>>();
+}
+
+void respond(Control& control, const End& own, const Job& job) {
+  find_test(job.test).respond(own, job, [&](const nlohmann::json& facts) {
+    nlohmann::json ready{{"ready", true}};
+    if (!facts.is_null()) ready["facts"] = facts;
+    control.say(ready);
+  });
+  control.say({{"done", true}});
+}
+
+void serve_one(Control control, const End& own) {
+  control.say(greeting(own));
+  ranks_of(control.hear(kAnswerMax));
+  for (;;) {
+    const Job job = control.hear(kIdleMax).get<Job>();
+    if (job.test.empty()) return;  // farewell
+    try {
+      respond(control, own, job);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "sidecar-perf: %s: %s\n", job.test.c_str(), error.what());
+      control.say({{"error", error.what()}});
+    }
+  }
+}
+
+}  // namespace
+
+Session::Session(Control control, const End& own) : control_(std::move(control)), own_(own) {
+  other_ranks_ = ranks_of(control_.hear(kAnswerMax));
+  control_.say(greeting(own));
+  name_ = "perf-" + std::to_string(monotonic_ns());
+}
+
+Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress) {
+  job.test = test.name;
+  job.run = name_ + "-" + std::to_string(runs_++);
+  job.from = own_.ranks();
+  job.to = other_ranks_;
+  control_.say(job);
+  nlohmann::json facts = control_.hear(kAnswerMax).value("facts", nlohmann::json::object());
+  facts["host"] = control_.other_host();
+  Recorder recorder(std::move(progress));
+  test.initiate(own_, job, facts, recorder);
+  control_.hear(kRunMax);
+  return recorder;
+}
+
+std::uint64_t Session::calibrate(const TestKind& test, Job job, double seconds) {
+  constexpr double kLongEnough = 0.1;
+  constexpr std::uint64_t kCountMax = 100'000'000;
+  for (job.count = std::max<std::uint64_t>(8, 2 * job.outstanding);; job.count *= 4) {
+    const double taken = run(test, job).seconds();
+    if (taken < std::min(kLongEnough, seconds) && job.count < kCountMax) continue;
+    const double fits = static_cast<double>(job.count) * seconds / std::max(taken, 1e-6);
+    return static_cast<std::uint64_t>(std::clamp(fits, 4.0, static_cast<double>(kCountMax)));
+  }
+}
+
+void serve(const ControlListener& listener, const End& own, bool once) {
+  do {
+    try {
+      serve_one(listener.accept(), own);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "sidecar-perf: %s\n", error.what());
+    }
+  } while (!once);
+}
+
+}  // namespace sidecar::perf

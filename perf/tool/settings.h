@@ -1,0 +1,59 @@
+// What the command line asks for. Options that ucx_perftest has too have its letters.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "perf/tool/end.h"
+
+namespace sidecar::perf {
+
+inline constexpr std::uint16_t kPort = 13338;  // ucx_perftest's is 13337
+
+// One line of a sweep, or the command line itself: a test at several sizes.
+struct TestSettings {
+  std::string test;
+  std::vector<std::uint64_t> sizes;  // empty: the test's own
+  std::uint64_t iterations = 0;      // 0: as many as fit into `seconds`, by a warm-up
+  std::uint64_t warmup = 0;          // 0: a tenth of the iterations
+  double seconds = 1;
+  std::uint32_t outstanding = 0;  // 0: the test's own
+  std::string poll = "adaptive";
+  std::string path = "net";  // --local: net, local
+  std::uint32_t groups = 4;
+  std::string arena;  // --local; empty: what the test needs
+  bool own_memory = false;
+  bool check = false;
+  bool compare = false;
+  int pairs = 9;
+};
+
+struct OutputSettings {
+  bool final_only = false;
+  bool csv = false;
+  bool json = false;
+};
+
+struct Settings {
+  std::string host;  // empty: wait for the other end, or --local
+  std::uint16_t port = kPort;
+  bool local = false;
+  bool once = false;  // the waiting side serves one other end only
+  std::vector<Beside> sidecars;
+  std::string cpus;
+  TestSettings test;
+  std::string batch;  // a file of further command lines
+  OutputSettings output;
+};
+
+// "64", "4K", "1M": what -s takes for one size. Lists have commas; "4K:256M" doubles from the one to the other.
+std::vector<std::uint64_t> parse_sizes(std::string_view text);
+std::string size_text(std::uint64_t bytes);
+// "0@host:port" or "0@host:port/node"
+Beside parse_beside(const std::string& text);
+// "0,2-3"
+std::vector<int> parse_cpus(const std::string& text);
+
+}  // namespace sidecar::perf
