@@ -106,8 +106,10 @@ double perftest_mib_s(Size size, std::uint32_t count) {
 std::vector<BenchRow> bench_network(const BenchSettings& settings) {
   // perftest polls; adaptive polling spins only while there is traffic, and so does not disturb perftest's
   // turn.
-  const auto cluster = start_cluster(
-      {.nodes = {"a", "b"}, .arena = "1280M", .flags = {"--poll", "adaptive"}, .environment = perftest_environment()});
+  const auto cluster = start_cluster({.nodes = {"a", "b"},
+                                      .arena = "1280M",
+                                      .flags = {"--poll", "adaptive"},
+                                      .environment = perftest_environment()});
   ClientOptions options = cluster->client_options(0);
   Client producer = must(Client::connect(options), "connecting");
   options = cluster->client_options(1);

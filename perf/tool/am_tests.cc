@@ -27,7 +27,9 @@ struct Connected {
   std::unique_ptr<Driver> driver;
   std::vector<std::byte> bytes;
   explicit Connected(const Job& job)
-      : am(kind_of(job), job.size), driver(make_driver(am, job.bare, job.poll)), bytes(job.size, std::byte{1}) {}
+      : am(kind_of(job), job.size),
+        driver(make_driver(am, job.bare, job.poll)),
+        bytes(job.size, std::byte{1}) {}
   // A message each way, so that UCX has chosen its lanes on both sides.
   void meet(bool first) {
     if (first) am.send(bytes);

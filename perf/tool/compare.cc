@@ -16,9 +16,7 @@ struct Reference {
   std::function<double()> measure;
 };
 
-double p50_us(const Recorder& recorder) {
-  return static_cast<double>(recorder.times().percentile(50)) / 1e3;
-}
+double p50_us(const Recorder& recorder) { return static_cast<double>(recorder.times().percentile(50)) / 1e3; }
 double mib_s(const Recorder& recorder, const Job& job) {
   return static_cast<double>(recorder.times().count()) * static_cast<double>(job.size) /
          static_cast<double>(kMiB) / recorder.seconds();
@@ -99,7 +97,8 @@ std::optional<Compared> compare(Session& session, const TestKind& test, const Te
     return times ? p50_us(recorder) : mib_s(recorder, job);
   };
   Pairs pairs = run_pairs(settings.pairs, ours, reference->measure);
-  Compared compared{reference->name, times ? "us" : "MiB/s", std::move(pairs.ours), std::move(pairs.reference),
+  Compared compared{reference->name,        times ? "us" : "MiB/s",
+                    std::move(pairs.ours),  std::move(pairs.reference),
                     std::move(pairs.ratio), std::nullopt};
   set_bar(compared, settings, job, test.name);
   return compared;

@@ -41,7 +41,7 @@ class Pump {
   const Job job_;
   const Source source_;
   std::vector<std::byte> private_;  // one for all: what is sent is not what is measured
-  std::mutex mutex_;  // over all below
+  std::mutex mutex_;                // over all below
   std::condition_variable over_;
   bool stopping_ = false;
   std::uint64_t begun_ = 0;

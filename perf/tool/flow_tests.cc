@@ -72,8 +72,8 @@ void initiate_manytoone(const End& end, const Job& job, const nlohmann::json&, R
   clients.reserve(job.from.size());
   for (const std::string& flow : flows_of(job)) {
     clients.push_back(end.connect(clients.size(), job, Progress::kThread));
-    pumps.push_back(std::make_unique<Pump>(clients.back(), FlowName{flow}, Groups{{job.to.at(0)}}, job,
-                                           source_of(job)));
+    pumps.push_back(
+        std::make_unique<Pump>(clients.back(), FlowName{flow}, Groups{{job.to.at(0)}}, job, source_of(job)));
   }
   recorder.begin();
   for (const auto& pump : pumps) pump->start();

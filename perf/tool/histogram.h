@@ -34,9 +34,9 @@ class Histogram {
   [[nodiscard]] std::uint64_t percentile(double percent) const {
     if (count_ == 0) return 0;
     const double exact = percent / 100 * static_cast<double>(count_);
-    const auto rank = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(exact) +
-                                                    (exact > static_cast<double>(static_cast<std::uint64_t>(exact))),
-                                                1, count_);
+    const auto rank = std::clamp<std::uint64_t>(
+        static_cast<std::uint64_t>(exact) + (exact > static_cast<double>(static_cast<std::uint64_t>(exact))),
+        1, count_);
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < counts_.size(); ++i) {
       seen += counts_[i];

@@ -16,17 +16,17 @@ struct Job {
   std::string test;
   std::string run;  // no two runs' ids are alike
   std::uint64_t size = 0;
-  std::uint64_t count = 0;       // messages, or round trips
+  std::uint64_t count = 0;        // messages, or round trips
   std::uint32_t outstanding = 1;  // at once
-  bool check = false;            // contents are filled in and compared
-  bool own_memory = false;       // the source is private memory: one copy on the way in
-  bool bare = false;             // am_*: a bare progress loop instead of ours
-  bool local = false;            // am_*: over shared memory; the others' sidecars know by themselves
-  std::string poll;              // event, adaptive, busy
-  std::vector<Rank> from, to;    // the initiator's and the responder's ranks
+  bool check = false;             // contents are filled in and compared
+  bool own_memory = false;        // the source is private memory: one copy on the way in
+  bool bare = false;              // am_*: a bare progress loop instead of ours
+  bool local = false;             // am_*: over shared memory; the others' sidecars know by themselves
+  std::string poll;               // event, adaptive, busy
+  std::vector<Rank> from, to;     // the initiator's and the responder's ranks
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, test, run, size, count, outstanding, check, own_memory, bare, local, poll,
-                                   from, to)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, test, run, size, count, outstanding, check, own_memory, bare, local,
+                                   poll, from, to)
 
 // Chunk `i` of a run: many chunks share an id, so that neither ids nor one id's chunks grow with the run.
 inline constexpr std::uint64_t kChunksPerId = 1024;

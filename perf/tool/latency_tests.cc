@@ -159,8 +159,8 @@ void initiate_stream(const End& end, const Job& job, const nlohmann::json&, Reco
   pump.stop();
   Recorder flowed;
   pump.wait(flowed);
-  recorder.more["beside_mib_s"] = static_cast<double>(flowed.times().count()) *
-                                  static_cast<double>(other.size >> 20) / flowed.seconds();
+  recorder.more["beside_mib_s"] =
+      static_cast<double>(flowed.times().count()) * static_cast<double>(other.size >> 20) / flowed.seconds();
 }
 void respond_stream(const End& end, const Job& job, const Ready& ready) {
   Client client = end.connect(0, job, Progress::kCaller);

@@ -1,8 +1,9 @@
 // sidecar-perf: measures what the service does, in the manner of ucx_perftest. See --help.
-#include <CLI/CLI.hpp>
-#include <fstream>
 #include <sched.h>
 #include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
 
 #include "perf/tool/compare.h"
 #include "perf/tool/local.h"
@@ -21,7 +22,8 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
   app.add_option("-w", test.warmup, "warm-up iterations [a tenth]");
   app.add_option("-D", test.seconds, "seconds that one measurement should take")->capture_default_str();
   app.add_option("-O", test.outstanding, "sends at once [the test's own]");
-  app.add_option("--poll", test.poll, "event, adaptive or busy, of both executors and with --local of sidecars")
+  app.add_option("--poll", test.poll,
+                 "event, adaptive or busy, of both executors and with --local of sidecars")
       ->check(CLI::IsMember({"event", "adaptive", "busy"}))
       ->capture_default_str();
   app.add_option("--path", test.path, "with --local: net (two nodes, TCP) or local (one node)")
@@ -111,7 +113,8 @@ void pin_to(const std::string& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
   for (const int cpu : parse_cpus(cpus)) CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) fail_measurement("-c " + cpus + ": not CPUs of this machine");
+  if (sched_setaffinity(0, sizeof set, &set) != 0)
+    fail_measurement("-c " + cpus + ": not CPUs of this machine");
 }
 
 void wait_for_initiators(const Settings& settings) {
@@ -120,8 +123,9 @@ void wait_for_initiators(const Settings& settings) {
   char host[256] = "this-host";
   gethostname(host, sizeof host - 1);
   if (!settings.once)
-    std::fprintf(stderr, "waiting; on the other host: sidecar-perf %s -p %u --sidecar RANK@HOST:PORT -t TEST\n",
-                 host, static_cast<unsigned>(listener.port()));
+    std::fprintf(stderr,
+                 "waiting; on the other host: sidecar-perf %s -p %u --sidecar RANK@HOST:PORT -t TEST\n", host,
+                 static_cast<unsigned>(listener.port()));
   serve(listener, own, settings.once);
 }
 
@@ -134,7 +138,8 @@ int run(const Settings& settings) {
   }
   Output output(settings.output);
   if (!settings.batch.empty()) {
-    for (const TestSettings& test : read_batch(settings.batch, settings.test)) run_test(settings, test, output);
+    for (const TestSettings& test : read_batch(settings.batch, settings.test))
+      run_test(settings, test, output);
     return 0;
   }
   if (settings.test.test.empty()) fail_measurement("which test? See -t in --help");
@@ -144,7 +149,8 @@ int run(const Settings& settings) {
 
 int run_main(int argc, char** argv) {
   CLI::App app(
-      "Measures the service beside the machine's own speed. On two hosts: `sidecar-perf` on one, `sidecar-perf "
+      "Measures the service beside the machine's own speed. On two hosts: `sidecar-perf` on one, "
+      "`sidecar-perf "
       "HOST -t TEST` on the other, each beside running sidecars; or `sidecar-perf --local -t TEST` on one "
       "machine, which starts and stops them.",
       "sidecar-perf");
@@ -153,9 +159,10 @@ int run_main(int argc, char** argv) {
   app.add_option("HOST", settings.host, "where another sidecar-perf waits; without it this one waits");
   app.add_flag("--local", settings.local, "both ends, and their sidecars, on this machine");
   app.add_option("-p", settings.port, "port for what the two ends tell each other")->capture_default_str();
-  app.add_option("--sidecar", sidecars,
-                 "RANK@HOST:PORT[/NODE] of a sidecar beside this end; several for tests with several executors "
-                 "[as SIDECAR_RANK and SIDECAR_ADDRESS say]");
+  app.add_option(
+      "--sidecar", sidecars,
+      "RANK@HOST:PORT[/NODE] of a sidecar beside this end; several for tests with several executors "
+      "[as SIDECAR_RANK and SIDECAR_ADDRESS say]");
   app.add_flag("--once", settings.once, "the waiting side ends after one other end");
   app.add_option("-c", settings.cpus, "CPUs for everything that is started here, such as 0,2-3");
   app.add_option("-b", settings.batch, "a file of tests, one a line: a name, then options; see perf/sweeps");

@@ -22,8 +22,8 @@ void must(ucs_status_t status, const char* what) {
 
 SocketAddress address_of(const std::string& host, std::uint16_t port) {
   const bool six = host.find(':') != host.npos;
-  auto address = parse_address((six ? "[" + host + "]:" : host + ":") + std::to_string(port),
-                               HostNames::kResolve);
+  auto address =
+      parse_address((six ? "[" + host + "]:" : host + ":") + std::to_string(port), HostNames::kResolve);
   if (!address) fail_measurement("address " + host + ": " + to_string(address.error()));
   return *address;
 }
@@ -35,8 +35,8 @@ RawAm::RawAm(PlaneKind kind, std::uint64_t size) : into_(size) {
   if (!opened) fail_measurement(to_string(opened.error()));
   plane_ = std::move(*opened);
   ucp_am_handler_param_t handler{};
-  handler.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB |
-                       UCP_AM_HANDLER_PARAM_FIELD_ARG;
+  handler.field_mask =
+      UCP_AM_HANDLER_PARAM_FIELD_ID | UCP_AM_HANDLER_PARAM_FIELD_CB | UCP_AM_HANDLER_PARAM_FIELD_ARG;
   handler.id = kAmId;
   handler.cb = on_am;
   handler.arg = this;
@@ -100,8 +100,7 @@ void RawAm::send(std::span<const std::byte> bytes) {
     ucp_request_free(request);
   };
   params.user_data = this;
-  void* const request =
-      ucp_am_send_nbx(endpoint_, kAmId, nullptr, 0, bytes.data(), bytes.size(), &params);
+  void* const request = ucp_am_send_nbx(endpoint_, kAmId, nullptr, 0, bytes.data(), bytes.size(), &params);
   if (UCS_PTR_IS_ERR(request)) must(UCS_PTR_STATUS(request), "send");
   if (request != nullptr) ++sending_;
 }

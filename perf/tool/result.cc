@@ -34,9 +34,7 @@ void print_line(const Result& result) {
 
 }  // namespace
 
-double Result::rate() const {
-  return recorder.seconds() > 0 ? messages(*this) / recorder.seconds() : 0;
-}
+double Result::rate() const { return recorder.seconds() > 0 ? messages(*this) / recorder.seconds() : 0; }
 double Result::bandwidth() const { return rate() * static_cast<double>(size) / kMiB; }
 
 void Output::begin(const TestSettings& test) {
@@ -65,8 +63,9 @@ void Output::show(Result& result) {
   const Histogram& times = result.recorder.times();
   if (settings_.csv) {
     if (!std::exchange(csv_head_shown_, true))
-      std::printf("test,path,size,iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,"
-                  "overall_mr,90,99,99.9,max,ratio\n");
+      std::printf(
+          "test,path,size,iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,"
+          "overall_mr,90,99,99.9,max,ratio\n");
     std::printf("%s,%s,%llu,%llu,%.3f,%.3f,%.3f,%.2f,%.2f,%.0f,%.0f,%.3f,%.3f,%.3f,%.3f,", result.test->name,
                 result.path.c_str(), static_cast<unsigned long long>(result.size),
                 static_cast<unsigned long long>(times.count()), us(times.percentile(50)),
@@ -77,7 +76,8 @@ void Output::show(Result& result) {
     std::printf("\n");
   } else {
     print_line(result);
-    for (const auto& [name, value] : result.recorder.more) std::printf("%8s %s: %.4g\n", "", name.c_str(), value);
+    for (const auto& [name, value] : result.recorder.more)
+      std::printf("%8s %s: %.4g\n", "", name.c_str(), value);
     if (Compared* const with = result.compared ? &*result.compared : nullptr; with != nullptr) {
       std::printf("%8s %.3f of %s: %.4g against %.4g %s, medians of %zu pairs; ratios %.3f to %.3f%s\n", "",
                   with->ratio.median(), with->reference.c_str(), with->ours.median(), with->theirs.median(),
@@ -95,14 +95,10 @@ void Output::show_json(Result& result) {
                               {"size", result.size},
                               {"outstanding", result.outstanding},
                               {"iterations", times.count()}};
-  json["latency_us"] = {{"typical", us(times.percentile(50))},
-                        {"average", times.average() / 1e3},
-                        {"overall", overall_us(result)},
-                        {"p50", us(times.percentile(50))},
-                        {"p90", us(times.percentile(90))},
-                        {"p99", us(times.percentile(99))},
-                        {"p999", us(times.percentile(99.9))},
-                        {"max", us(times.max())}};
+  json["latency_us"] = {{"typical", us(times.percentile(50))}, {"average", times.average() / 1e3},
+                        {"overall", overall_us(result)},       {"p50", us(times.percentile(50))},
+                        {"p90", us(times.percentile(90))},     {"p99", us(times.percentile(99))},
+                        {"p999", us(times.percentile(99.9))},  {"max", us(times.max())}};
   json["bandwidth_mib_s"] = {{"average", result.bandwidth()}, {"overall", result.bandwidth()}};
   json["rate_s"] = {{"average", result.rate()}, {"overall", result.rate()}};
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();

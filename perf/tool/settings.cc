@@ -57,7 +57,8 @@ std::vector<std::uint64_t> parse_sizes(std::string_view text) {
     if (ends.size() == 2 && (first == 0 || first > last))
       fail_measurement("-s " + std::string(part) + ": a range goes up, from more than 0");
     sizes.push_back(first);
-    for (std::uint64_t size = first; ends.size() == 2 && size * 2 <= last; size *= 2) sizes.push_back(size * 2);
+    for (std::uint64_t size = first; ends.size() == 2 && size * 2 <= last; size *= 2)
+      sizes.push_back(size * 2);
   }
   return sizes;
 }

@@ -48,7 +48,8 @@ struct Settings {
   OutputSettings output;
 };
 
-// "64", "4K", "1M": what -s takes for one size. Lists have commas; "4K:256M" doubles from the one to the other.
+// "64", "4K", "1M": what -s takes for one size. Lists have commas; "4K:256M" doubles from the one to the
+// other.
 std::vector<std::uint64_t> parse_sizes(std::string_view text);
 std::string size_text(std::uint64_t bytes);
 // "0@host:port" or "0@host:port/node"

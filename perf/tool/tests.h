@@ -16,7 +16,7 @@ inline constexpr std::size_t kGroups = 1000;  // as many as --groups says
 struct TestKind {
   const char* name;
   const char* what;
-  bool latency;  // the times are of round trips: half of each is shown
+  bool latency;                        // the times are of round trips: half of each is shown
   std::size_t initiators, responders;  // sidecars at each end; 0: raw UCX needs none
   const char* sizes;                   // by default, as -s takes them
   std::uint32_t outstanding;           // by default
@@ -28,7 +28,7 @@ const std::vector<TestKind>& all_tests();
 // Throws, naming those that there are.
 const TestKind& find_test(const std::string& name);
 
-#define SIDECAR_PERF_TEST(name)                                                                      \
+#define SIDECAR_PERF_TEST(name)                                                                          \
   void initiate_##name(const End& end, const Job& job, const nlohmann::json& facts, Recorder& recorder); \
   void respond_##name(const End& end, const Job& job, const Ready& ready)
 SIDECAR_PERF_TEST(object_lat);

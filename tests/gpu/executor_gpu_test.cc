@@ -145,6 +145,7 @@ TEST_P(GpuSend, StridedTensorsArePacked) {
 TEST_P(GpuSend, AProducerThatIsKilledHurtsNobodyElse) {
   Client survivor = client(0);
   const GpuMemory memory(*stream_, kMiB);
+  std::uint64_t replaced = 0;
   for (int round = 0; round < 4; ++round) {
     const bool before_its_event = round % 2 == 0;
     perf::Process victim({.argv = {"/proc/self/exe", "--gpu-executor", cluster_->address(0),
@@ -157,7 +158,11 @@ TEST_P(GpuSend, AProducerThatIsKilledHurtsNobodyElse) {
     const std::string id = "after-" + std::to_string(round);
     const auto content = contents(id, 0, kMiB);
     memory.put(content);
-    const auto sent = survivor.send(memory.tensor(), id, {{GetParam().consumer}});
+    auto sent = survivor.send(memory.tensor(), id, {{GetParam().consumer}});
+    // A few in a thousand kills hit the write of the first message: then its neighbours connect again.
+    const std::uint64_t replaced_now = cluster_->counter(0, "transport_planes_replaced");
+    if (std::exchange(replaced, replaced_now) != replaced_now && sent.code() == Errc::kPeerLost)
+      sent = survivor.send(memory.tensor(), id, {{GetParam().consumer}});
     ASSERT_TRUE(sent) << to_string(sent.error());
     expect_there(GetParam().consumer, id, content);
     Client consumer = client(GetParam().consumer);  // it may have been whole before the end
