@@ -6,6 +6,7 @@ namespace sidecar::perf {
 namespace {
 
 constexpr TimeNs kSilenceMax = 30 * kSecond;
+constexpr std::uint64_t kMet = 1;  // messages that an end has received when the two have met
 
 PlaneKind kind_of(const Job& job) { return job.local ? PlaneKind::kLocal : PlaneKind::kNet; }
 
@@ -33,8 +34,7 @@ struct Connected {
   // A message each way, so that UCX has chosen its lanes on both sides.
   void meet(bool first) {
     if (first) am.send(bytes);
-    const std::uint64_t received = am.received();
-    turn_until(am, *driver, [&] { return am.received() > received; });
+    turn_until(am, *driver, [&] { return am.received() >= kMet; });
     if (!first) am.send(bytes);
     turn_until(am, *driver, [&] { return am.sending() == 0; });
   }
@@ -70,9 +70,8 @@ void initiate_am_lat(const End&, const Job& job, const nlohmann::json& facts, Re
   recorder.begin();
   for (std::uint64_t i = 0; i < job.count; ++i) {
     const std::uint64_t begin = monotonic_ns();
-    const std::uint64_t received = am.received();
     am.send(connected->bytes);
-    turn_until(am, *connected->driver, [&] { return am.received() > received; });
+    turn_until(am, *connected->driver, [&] { return am.received() > kMet + i; });
     const std::uint64_t end = monotonic_ns();
     recorder.add((end - begin) / 2, end);
     turn_until(am, *connected->driver, [&] { return am.sending() == 0; });
@@ -82,9 +81,8 @@ void initiate_am_lat(const End&, const Job& job, const nlohmann::json& facts, Re
 void respond_am_lat(const End&, const Job& job, const Ready& ready) {
   const auto connected = accept(job, ready);
   RawAm& am = connected->am;
-  const std::uint64_t before = am.received();
   for (std::uint64_t i = 0; i < job.count; ++i) {
-    turn_until(am, *connected->driver, [&] { return am.received() > before + i; });
+    turn_until(am, *connected->driver, [&] { return am.received() > kMet + i; });
     turn_until(am, *connected->driver, [&] { return am.sending() == 0; });
     am.send(connected->bytes);
   }
@@ -94,7 +92,6 @@ void respond_am_lat(const End&, const Job& job, const Ready& ready) {
 void initiate_am_bw(const End&, const Job& job, const nlohmann::json& facts, Recorder& recorder) {
   const auto connected = connect(job, facts);
   RawAm& am = connected->am;
-  const std::uint64_t received = am.received();
   recorder.begin();
   std::uint64_t before = monotonic_ns();
   for (std::uint64_t i = 0; i < job.count; ++i) {
@@ -105,14 +102,13 @@ void initiate_am_bw(const End&, const Job& job, const nlohmann::json& facts, Rec
     before = now;
   }
   // The answer says that all has arrived.
-  turn_until(am, *connected->driver, [&] { return am.sending() == 0 && am.received() > received; });
+  turn_until(am, *connected->driver, [&] { return am.sending() == 0 && am.received() > kMet; });
   recorder.end(monotonic_ns());
 }
 void respond_am_bw(const End&, const Job& job, const Ready& ready) {
   const auto connected = accept(job, ready);
   RawAm& am = connected->am;
-  const std::uint64_t before = am.received();
-  turn_until(am, *connected->driver, [&] { return am.received() == before + job.count; });
+  turn_until(am, *connected->driver, [&] { return am.received() == kMet + job.count; });
   am.send(connected->bytes);
   stay_until_closed(*connected);
 }

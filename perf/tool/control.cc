@@ -52,6 +52,19 @@ bool Control::has_something(std::chrono::milliseconds wait_max) const {
   return poll(&fd, 1, static_cast<int>(wait_max.count())) > 0;
 }
 
+std::string Control::ended(std::chrono::milliseconds wait_max) const {
+  if (!has_something(wait_max)) return "";
+  constexpr std::string_view kError = "{\"error\":\"";
+  char bytes[512];
+  const ssize_t n = recv(socket_.get(), bytes, sizeof bytes, MSG_PEEK);
+  if (n <= 0) return "the other end has gone";
+  const std::string_view text(bytes, static_cast<std::size_t>(n));
+  if (text.starts_with(kError))
+    return "the other end: " + std::string(text.substr(kError.size(), text.find("\"}") - kError.size()));
+  std::this_thread::sleep_for(wait_max);  // it is done before us, and that stays so
+  return "";
+}
+
 nlohmann::json Control::hear(std::chrono::seconds wait_max) {
   const auto until = std::chrono::steady_clock::now() + wait_max;
   std::size_t end = 0;

@@ -20,6 +20,8 @@ class Control {
   // Nothing came for that long: false. The other end has gone: true, and hear() throws.
   [[nodiscard]] bool has_something(std::chrono::milliseconds wait_max) const;
   [[nodiscard]] std::string other_host() const;
+  // What ended the other end's part, while it should be at work; empty: nothing did. Takes nothing away.
+  [[nodiscard]] std::string ended(std::chrono::milliseconds wait_max) const;
 
  private:
   Fd socket_;

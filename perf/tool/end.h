@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "client/registration.h"
 #include "perf/tool/job.h"
 #include "perf/tool/take.h"
 #include "sidecar/client.h"
@@ -27,6 +28,16 @@ class End {
     return all;
   }
   [[nodiscard]] std::size_t size() const { return sidecars_.size(); }
+
+  // UCX's names for what carries data from our first sidecar to that rank's; empty when it does not say.
+  [[nodiscard]] std::string transports_to(Rank rank) const {
+    const auto peers = client_internal::ask_peers(client_internal::Contact(sidecars_.at(0).address),
+                                                  std::chrono::seconds(5));
+    for (const auto& peer : peers ? *peers : std::vector<client_internal::PeerLine>{}) {
+      if (peer.rank == rank) return peer.transports;
+    }
+    return "";
+  }
 
   // An executor beside the `i`-th of them.
   [[nodiscard]] Client connect(std::size_t i, const Job& job, Progress progress, Group group = {}) const {

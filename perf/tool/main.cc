@@ -67,6 +67,7 @@ void measure(Session& session, const TestKind& kind, const TestSettings& test, s
     interim.recorder = so_far;
     output.progress(interim);
   });
+  result.transports = kind.initiators > 0 ? session.transports() : "";
   if (test.compare) result.compared = compare(session, kind, test, job);
   output.show(result);
 }

@@ -128,7 +128,7 @@ void Output::show_json(Result& result) {
   }
   json["git"] = machine_.git;
   json["ucx"] = machine_.ucx;
-  json["transports"] = result.path == "local" ? "shared memory" : "tcp";
+  json["transports"] = result.transports;
   json["cpu"] = machine_.cpu;
   json["cores"] = machine_.cores;
   json["kernel"] = machine_.kernel;

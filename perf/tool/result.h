@@ -29,6 +29,7 @@ struct Result {
   std::uint32_t outstanding = 1;
   std::uint64_t copies = 1;  // each message goes to so many
   std::string poll;
+  std::string transports;
   Recorder recorder;
   std::optional<Compared> compared;
 

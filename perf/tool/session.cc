@@ -1,7 +1,14 @@
 #include "perf/tool/session.h"
 
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <thread>
 
 #include "am_protocol/transport.h"
 #include "perf/tool/take.h"
@@ -27,7 +34,27 @@ std::vector<Rank> ranks_of(const nlohmann::json& greeting) {
   return greeting.at("ranks").get<std::vector<Rank>>();
 }
 
+// While we wait for data that the other end sends or takes: it may have gone, or given up. Then this process
+// ends, since nothing else ends such a wait before its deadline.
+class Watchdog {
+ public:
+  explicit Watchdog(const Control& control)
+      : thread_([&control](const std::stop_token& stop) {
+          while (!stop.stop_requested()) {
+            const std::string why = control.ended(kLook);
+            if (why.empty() || stop.stop_requested()) continue;
+            std::fprintf(stderr, "sidecar-perf: %s\n", why.c_str());
+            std::_Exit(1);
+          }
+        }) {}
+
+ private:
+  static constexpr std::chrono::milliseconds kLook{50};
+  std::jthread thread_;
+};
+
 void respond(Control& control, const End& own, const Job& job) {
+  const Watchdog watchdog(control);
   find_test(job.test).respond(own, job, [&](const nlohmann::json& facts) {
     nlohmann::json ready{{"ready", true}};
     if (!facts.is_null()) ready["facts"] = facts;
@@ -59,6 +86,10 @@ Session::Session(Control control, const End& own) : control_(std::move(control))
   name_ = "perf-" + std::to_string(monotonic_ns());
 }
 
+std::string Session::transports() const {
+  return own_.size() > 0 && !other_ranks_.empty() ? own_.transports_to(other_ranks_.front()) : "";
+}
+
 Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress) {
   job.test = test.name;
   job.run = name_ + "-" + std::to_string(runs_++);
@@ -68,7 +99,10 @@ Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress
   nlohmann::json facts = control_.hear(kAnswerMax).value("facts", nlohmann::json::object());
   facts["host"] = control_.other_host();
   Recorder recorder(std::move(progress));
-  test.initiate(own_, job, facts, recorder);
+  {
+    const Watchdog watchdog(control_);
+    test.initiate(own_, job, facts, recorder);
+  }
   control_.hear(kRunMax);
   return recorder;
 }
@@ -84,12 +118,24 @@ std::uint64_t Session::calibrate(const TestKind& test, Job job, double seconds) 
   }
 }
 
+// Each initiator is served by a process of its own, which ends with it whatever it waits for. Neither UCX nor
+// gRPC have been used before the fork.
 void serve(const ControlListener& listener, const End& own, bool once) {
   do {
-    try {
-      serve_one(listener.accept(), own);
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "sidecar-perf: %s\n", error.what());
+    Control control = listener.accept();
+    const pid_t child = once ? 0 : fork();
+    if (child == 0) {
+      try {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        serve_one(std::move(control), own);
+      } catch (const std::exception& error) {
+        std::fprintf(stderr, "sidecar-perf: %s\n", error.what());
+      }
+      if (!once) std::_Exit(0);
+    } else if (child > 0) {
+      waitpid(child, nullptr, 0);
+    } else {
+      fail_measurement("cannot fork");
     }
   } while (!once);
 }

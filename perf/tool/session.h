@@ -22,6 +22,9 @@ class Session {
   void farewell() const { control_.say(Job{}); }
 
   [[nodiscard]] const std::vector<Rank>& other_ranks() const { return other_ranks_; }
+  // UCX's names for what carries data from this end's first sidecar to the other's; empty when it is not
+  // known.
+  [[nodiscard]] std::string transports() const;
   [[nodiscard]] std::string other_host() const { return control_.other_host(); }
 
  private:

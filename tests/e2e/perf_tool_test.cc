@@ -1,0 +1,188 @@
+// sidecar-perf as its user runs it: every test on both paths, contents compared, and what it says when
+// something is wrong. What it measures here means nothing.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "perf/folder.h"
+#include "perf/port.h"
+#include "tests/e2e/cluster.h"
+
+namespace sidecar::e2e {
+namespace {
+
+using perf::Process;
+
+struct Ended {
+  std::optional<perf::Ending> ending;
+  std::vector<std::string> lines;  // standard output
+  std::string log;                 // standard error
+};
+
+class PerfTool : public ::testing::Test {
+ protected:
+  [[nodiscard]] std::string log() const { return folder_.path() + "/log"; }
+  Process start(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), perf::program_path("sidecar-perf"));
+    return Process({.argv = std::move(arguments), .log = log(), .talk = true});
+  }
+  Ended run(std::vector<std::string> arguments) {
+    Process process = start(std::move(arguments));
+    Ended ended;
+    while (auto line = process.read_line(seconds(50))) ended.lines.push_back(*line);
+    ended.ending = process.wait(seconds(10));
+    ended.log = process.log_text();
+    return ended;
+  }
+  // As JSON; fails the test where it is not.
+  std::vector<nlohmann::json> results(std::vector<std::string> arguments) {
+    arguments.emplace_back("--json");
+    const Ended ended = run(std::move(arguments));
+    EXPECT_EQ(ended.ending, (perf::Ending{0, 0})) << perf::to_string(ended.ending) << ended.log;
+    std::vector<nlohmann::json> results;
+    for (const std::string& line : ended.lines) {
+      results.push_back(nlohmann::json::parse(line, nullptr, false));
+      EXPECT_TRUE(results.back().is_object()) << line;
+    }
+    return results;
+  }
+  perf::Folder folder_{"/tmp/perf-tool"};
+};
+
+using PathAndTest = std::tuple<const char*, const char*>;
+class PerfTests : public PerfTool, public ::testing::WithParamInterface<PathAndTest> {};
+INSTANTIATE_TEST_SUITE_P(Over, PerfTests,
+                         ::testing::Combine(::testing::Values("net", "local"),
+                                            ::testing::Values("am_lat", "am_bw", "object_lat", "object_rate",
+                                                              "chunk_lat", "chunk_bw", "allocate_send",
+                                                              "fanout", "stream", "manytoone", "sharded")),
+                         [](const auto& about) {
+                           return std::string(std::get<0>(about.param)) + "_" + std::get<1>(about.param);
+                         });
+
+TEST_P(PerfTests, SmokeEveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
+  const auto [path, test] = GetParam();
+  const bool raw = std::string(test).starts_with("am_");
+  const auto all = results({"--local", "--path", path, "-t", test, "-n", "30", "-s", "64,200000", "--check",
+                            "--groups", "3", "--poll", "event"});
+  ASSERT_EQ(all.size(), 2u);
+  for (const auto& result : all) {
+    EXPECT_EQ(result.at("test"), test);
+    EXPECT_EQ(result.at("path"), path);
+    const bool several = std::string(test) == "manytoone";
+    EXPECT_EQ(result.at("iterations"), several ? 90 : 30);
+    EXPECT_GT(result.at("bandwidth_mib_s").at("overall"), 0);
+    EXPECT_GT(result.at("latency_us").at("p50"), 0);
+    EXPECT_LE(result.at("latency_us").at("p50"), result.at("latency_us").at("p99"));
+    EXPECT_LE(result.at("latency_us").at("p99"), result.at("latency_us").at("max"));
+    std::uint64_t counted = 0;
+    for (const auto& step : result.at("histogram")) counted += step.at(1).get<std::uint64_t>();
+    EXPECT_EQ(counted, result.at("iterations"));
+    const std::string transports = result.at("transports");
+    if (!raw) {
+      EXPECT_EQ(transports.find("sysv") != transports.npos, std::string(path) == "local") << transports;
+    }
+  }
+  EXPECT_EQ(all[1].at("size"), 200000);
+}
+
+TEST_F(PerfTool, TwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
+  Cluster cluster({.nodes = {"a", "b"}});
+  const perf::ReservedPort port;
+  const auto beside = [&](Rank rank, const char* node) {
+    return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
+  };
+  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(1, "b")});
+  ASSERT_TRUE(waiting.wait_for_line("waiting; on the other host: sidecar-perf ", seconds(10)));
+  for (int i = 0; i < 2; ++i) {
+    const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
+                              "-t", "chunk_lat", "-s", "1K", "-n", "10", "--check"});
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].at("transports"), "tcp");
+  }
+  waiting.signal(SIGTERM);
+  EXPECT_TRUE(waiting.wait(seconds(5)));
+}
+
+TEST_F(PerfTool, AnEndThatIsKilledEndsTheOtherWithAMessage) {
+  Cluster cluster({.nodes = {"a", "b"}, .flags = {"--orphan-grace", "1s"}});
+  const perf::ReservedPort port;
+  const auto beside = [&](Rank rank, const char* node) {
+    return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
+  };
+  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(1, "b")});
+  Process measuring = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
+                             "-t", "chunk_bw", "-n", "100000000", "--json"});
+  const auto at_work = [&] { return cluster.counter(1, "bytes_received") > (100u << 20); };
+  const auto until = std::chrono::steady_clock::now() + seconds(20);
+  while (!at_work() && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_TRUE(at_work());
+  measuring.kill();
+  // The waiting end goes on to the next.
+  const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
+                            "-t", "object_lat", "-n", "10"});
+  EXPECT_EQ(all.size(), 1u);
+
+  Process left = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"), "-t",
+                        "chunk_bw", "-n", "100000000", "--json"});
+  const auto before = cluster.counter(1, "bytes_received");
+  while (cluster.counter(1, "bytes_received") < before + (10u << 20) &&
+         std::chrono::steady_clock::now() < until + seconds(20))
+    std::this_thread::sleep_for(milliseconds(10));
+  waiting.kill();
+  EXPECT_EQ(left.wait(seconds(5)), (perf::Ending{1, 0}));
+  EXPECT_NE(left.log_text().find("the other end has gone"), std::string::npos) << left.log_text();
+}
+
+TEST_F(PerfTool, ABatchRunsEveryLine) {
+  const std::string batch = folder_.path() + "/batch";
+  std::ofstream(batch)
+      << "# two tests\nsmall -t object_lat -s 8,64\n\nlarge -t chunk_bw -s 100K # one size\n";
+  const auto all = results({"--local", "-b", batch, "-n", "5"});
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].at("size"), 8);
+  EXPECT_EQ(all[1].at("test"), "object_lat");
+  EXPECT_EQ(all[2].at("test"), "chunk_bw");
+  EXPECT_EQ(all[2].at("size"), 102400);
+}
+
+TEST_F(PerfTool, TheTableAndTheCsvHaveAColumnForEachFigure) {
+  const Ended table = run({"--local", "-t", "am_lat", "-n", "10", "-f"});
+  EXPECT_EQ(table.ending, (perf::Ending{0, 0})) << table.log;
+  ASSERT_GE(table.lines.size(), 5u);
+  EXPECT_NE(table.lines[0].find("am_lat (net)"), std::string::npos);
+  const Ended csv = run({"--local", "-t", "am_lat", "-n", "10", "-v"});
+  ASSERT_EQ(csv.lines.size(), 2u);
+  const auto columns = [](const std::string& line) { return std::count(line.begin(), line.end(), ','); };
+  EXPECT_EQ(columns(csv.lines[0]), columns(csv.lines[1]));
+}
+
+TEST_F(PerfTool, ComparedWithAReferenceThereIsARatio) {
+  const auto all = results({"--local", "-t", "am_lat", "-n", "50", "--compare", "--pairs", "3"});
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_GT(all[0].at("ratio"), 0);
+  EXPECT_EQ(all[0].at("reference").at("pairs"), 3);
+}
+
+TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
+  const auto says = [&](std::vector<std::string> arguments, const std::string& what) {
+    const Ended ended = run(std::move(arguments));
+    EXPECT_TRUE(ended.ending && ended.ending->code != 0) << what;
+    EXPECT_NE(ended.log.find(what), std::string::npos) << ended.log;
+  };
+  says({"--local", "-t", "nonsense"}, "there is no test nonsense; there are am_lat, ");
+  says({"--local"}, "which test?");
+  says({"--local", "-t", "am_lat", "-s", "4X"}, "4X");
+  says({"--local", "-t", "am_lat", "--path", "moon"}, "moon");
+  says({"--local", "-b", "/nowhere/batch"}, "cannot read /nowhere/batch");
+  says({"--local", "-t", "am_lat", "-c", "4095"}, "4095");
+  const perf::ReservedPort port;
+  says({"127.0.0.1", "-t", "am_lat", "-p", std::to_string(port.number())},
+       "no sidecar-perf waits at 127.0.0.1:");
+}
+
+}  // namespace
+}  // namespace sidecar::e2e
