@@ -16,7 +16,8 @@ using nlohmann::json;
 class Fields {
  public:
   Fields(const json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
-    if (!object.is_object()) throw std::runtime_error(prefix_ + "is not an object");
+    if (!object.is_object())
+      throw std::runtime_error((prefix_.empty() ? "the line " : prefix_) + "is not an object");
   }
   [[nodiscard]] const json* find(const char* name) const {
     const auto found = object_.find(name);
