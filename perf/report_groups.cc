@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "perf/report_text.h"
 
@@ -85,14 +86,14 @@ std::vector<Variant> split(const std::vector<const Measurement*>& all, const Gro
     variant.setup = joined(setup);
     arguments.push_back(variant.setup);
     variant.name = joined(arguments);
-    std::ranges::stable_sort(points, {}, [&](const Measurement* m) { return group.x_of(*m).value_or(-1); });
+    std::ranges::sort(points, {}, [&](const Measurement* m) { return std::pair(group.x_of(*m), m); });
     variant.points = std::move(points);
     out.push_back(std::move(variant));
   }
   // As a person sorts: 4 outstanding before 16.
-  std::ranges::stable_sort(out, [](const Variant& a, const Variant& b) {
+  std::ranges::sort(out, [](const Variant& a, const Variant& b) {
     const Measurement &x = *a.points.front(), &y = *b.points.front();
-    return std::tie(x.outstanding, x.x) < std::tie(y.outstanding, y.x);
+    return std::tie(x.outstanding, x.x, a.name) < std::tie(y.outstanding, y.x, b.name);
   });
   return out;
 }
@@ -144,16 +145,18 @@ std::vector<Group> group(const std::vector<Measurement>& measurements) {
 }
 
 std::size_t keep_newest(std::vector<Measurement>& measurements) {
-  // Of equal times the one that was read last counts.
-  std::ranges::reverse(measurements);
-  std::ranges::stable_sort(measurements, [](const Measurement& a, const Measurement& b) {
-    if (identity(a) != identity(b)) return identity(a) < identity(b);
-    return a.time > b.time;
+  std::vector<Measurement*> order;
+  for (Measurement& m : measurements) order.push_back(&m);
+  std::ranges::sort(order, [](const Measurement* a, const Measurement* b) {
+    if (identity(*a) != identity(*b)) return identity(*a) < identity(*b);
+    return std::tie(a->time, a) > std::tie(b->time, b);  // of equal times the one that was read last
   });
-  const auto old = std::ranges::unique(
-      measurements, [](const Measurement& a, const Measurement& b) { return identity(a) == identity(b); });
-  const std::size_t dropped = old.size();
-  measurements.erase(old.begin(), old.end());
+  std::vector<Measurement> kept;
+  for (Measurement* const m : order) {
+    if (kept.empty() || identity(kept.back()) != identity(*m)) kept.push_back(std::move(*m));
+  }
+  const std::size_t dropped = measurements.size() - kept.size();
+  measurements = std::move(kept);
   return dropped;
 }
 
