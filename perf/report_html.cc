@@ -56,7 +56,7 @@ std::string contents(const std::vector<Group>& groups) {
   for (std::size_t i = 0; i < groups.size(); ++i) {
     out += fmt::format("<li><a href=\"#group-{}\">{}</a></li>\n", i, xml_text(groups[i].title));
   }
-  return out + "<li><a href=\"#results\">all results</a></li>\n</ul></nav>\n";
+  return out + "<li><a href=\"#results\">All results</a></li>\n</ul></nav>\n";
 }
 
 std::string figures(const std::vector<Chart>& charts, const char* style) {

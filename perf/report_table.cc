@@ -56,7 +56,7 @@ const std::vector<Column>& columns() {
       {"Arguments", false, true, [](const Row& row) { return arguments_of(row.group, row.m); }},
       {"Setup", false, true, [](const Row& row) { return row.variant.setup; }},
       {"Iterations", true, false,
-       [](const Row& row) { return row.m.iterations ? std::to_string(*row.m.iterations) : std::string(); }},
+       [](const Row& row) { return row.m.iterations ? whole_number(*row.m.iterations) : std::string(); }},
       {"p50 us", true, true, [](const Row& row) { return or_nothing(row.m.latency.median()); }},
       {"average us", true, true,  // hides what a median shows
        [](const Row& row) { return row.m.latency.median() ? "" : or_nothing(row.m.latency.middle()); }},

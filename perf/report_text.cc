@@ -28,6 +28,12 @@ std::string trimmed(double value, int decimals) {
   return text;
 }
 
+// Digits, with a comma between thousands.
+std::string apart(std::string digits) {
+  for (std::size_t at = digits.size(); at > 3;) digits.insert(at -= 3, 1, ',');
+  return digits;
+}
+
 }  // namespace
 
 std::string xml_text(std::string_view text) {
@@ -92,15 +98,13 @@ std::string short_label(double value) {
 }
 
 std::string figure(double value) {
-  const double size = std::abs(value);
-  if (size < 10) return fmt::format("{:.3f}", value);
-  if (size < 100) return fmt::format("{:.2f}", value);
-  if (size < 1000) return fmt::format("{:.1f}", value);
-  std::string digits = fmt::format("{:.0f}", value);
-  const std::size_t first = value < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, 1, ',');
-  return digits;
+  if (value < 10) return fmt::format("{:.3f}", value);
+  if (value < 100) return fmt::format("{:.2f}", value);
+  if (value < 1000) return fmt::format("{:.1f}", value);
+  return apart(fmt::format("{:.0f}", value));
 }
+
+std::string whole_number(std::uint64_t value) { return apart(std::to_string(value)); }
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string out;

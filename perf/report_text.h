@@ -1,6 +1,7 @@
 // How the report writes text and figures: what comes from outside is escaped, what is for people is rounded.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,10 @@ std::string bytes_label(double bytes);
 // For axes: "0.5", "20", "5k", "1M".
 std::string short_label(double value);
 
-// For tables: three or four figures that mean something, thousands apart: "0.950", "12.3", "31,205".
+// For tables, of what is measured and so not below 0: three or four figures that mean something, "0.950",
+// "12.30", and all that are left of the point, "31,205".
 std::string figure(double value);
+std::string whole_number(std::uint64_t value);
 
 // "a, b, c"; empty ones are left out.
 std::string joined(const std::vector<std::string>& parts);

@@ -90,7 +90,8 @@ void Axis::powers_of_ten(double low, double high) {
     end_ = round(end_ + 0.2, true);
   }
   const bool few = end_ - begin_ <= 3;
-  for (double power = std::floor(begin_); power <= end_ + 1e-9; ++power) {
+  const double stride = std::max(1.0, std::ceil((end_ - begin_) / kStepsMax));
+  for (double power = std::floor(begin_); power <= end_ + 1e-9; power += stride) {
     for (const double step : steps) {
       const double at = power + step;
       if (at < begin_ - 1e-9 || at > end_ + 1e-9) continue;

@@ -159,6 +159,8 @@ TEST(ReportText, FiguresHaveWhatMeansSomething) {
   EXPECT_EQ(figure(123.45), "123.5");
   EXPECT_EQ(figure(1234.5), "1,234");
   EXPECT_EQ(figure(1234567), "1,234,567");
+  EXPECT_EQ(whole_number(999), "999");
+  EXPECT_EQ(whole_number(20'000), "20,000");
   EXPECT_EQ(bytes_label(1536), "1.5 KiB");
   EXPECT_EQ(bytes_label(0), "0 B");
   EXPECT_EQ(short_label(2'500'000), "2.5M");
