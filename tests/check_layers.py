@@ -25,7 +25,7 @@ MAY = {
 # Third-party headers (or generated ones): only files that match may include them. tests may include all but
 # CUDA's, which are not there on every machine.
 ENTRY_POINTS = (
-    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|perf/(tool/)?\w+\.(cc|h)"
+    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|perf/((tool|report)/)?\w+\.(cc|h)"
 )
 CUDA = r"(cuda|driver_types|nv)"
 OWNER = [

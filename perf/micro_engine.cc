@@ -1,0 +1,83 @@
+// One object of 64 bytes through an engine: what the logic alone costs, while it holds 1 to 1,000,000 other
+// data, or as many calls wait for what does not come.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+
+#include "perf/micro_sidecar.h"
+
+namespace sidecar::perf {
+namespace {
+
+// A call waits, the object comes, the call is answered, the object is marked done: both answers and the
+// acknowledgement are made.
+void receive_one(benchmark::State& state, MicroSidecar& sidecar, std::uint64_t next) {
+  const std::uint64_t replies = sidecar.world.replies, acks = sidecar.world.acks;
+  for (auto _ : state) {
+    sidecar.recv(next);
+    sidecar.arrive(next);
+    sidecar.mark_done(next);
+    sidecar.step();
+    ++next;
+  }
+  const auto times = static_cast<std::uint64_t>(state.iterations());
+  if (sidecar.world.replies - replies != 2 * times) state.SkipWithError("a call was not answered");
+  if (sidecar.world.acks - acks != times) state.SkipWithError("an object was not acknowledged");
+}
+
+void receive_beside_held(benchmark::State& state) {
+  MicroSidecar sidecar;
+  const auto held = static_cast<std::uint64_t>(state.range(0));
+  for (std::uint64_t i = 0; i < held; ++i) sidecar.arrive(i);
+  if (sidecar.world.acks != held) return state.SkipWithError("not all are held");
+  receive_one(state, sidecar, held);
+}
+
+void receive_beside_waiting(benchmark::State& state) {
+  MicroSidecar sidecar;
+  const auto waiting = static_cast<std::uint64_t>(state.range(0));
+  for (std::uint64_t i = 0; i < waiting; ++i) sidecar.recv(i);
+  receive_one(state, sidecar, waiting);
+}
+
+// A client sends, the object leaves for the peer, the peer acknowledges, the client is answered.
+void send_beside_held(benchmark::State& state) {
+  MicroSidecar sidecar;
+  sidecar.connect();
+  const auto held = static_cast<std::uint64_t>(state.range(0));
+  for (std::uint64_t i = 0; i < held; ++i) sidecar.arrive(i);
+  const std::uint64_t replies = sidecar.world.replies;
+  std::uint64_t next = held;
+  for (auto _ : state) {
+    sidecar.send(next++);
+    sidecar.acknowledge();
+    sidecar.step();
+  }
+  if (sidecar.world.replies - replies != static_cast<std::uint64_t>(state.iterations()))
+    state.SkipWithError("a send was not answered");
+}
+
+// Nothing is due: what each round of the loop pays.
+void idle_step(benchmark::State& state) {
+  MicroSidecar sidecar;
+  const auto held = static_cast<std::uint64_t>(state.range(0));
+  for (std::uint64_t i = 0; i < held; ++i) sidecar.arrive(i);
+  for (auto _ : state) sidecar.step();
+}
+
+void sizes(benchmark::internal::Benchmark* benchmark, const char* name) {
+  benchmark->ArgName(name);
+  for (const std::int64_t size : {1, 1'000, 100'000, 1'000'000}) benchmark->Arg(size);
+}
+void held(benchmark::internal::Benchmark* benchmark) { sizes(benchmark, "held"); }
+void waiting(benchmark::internal::Benchmark* benchmark) { sizes(benchmark, "waiting"); }
+
+BENCHMARK(receive_beside_held)->Apply(held);
+BENCHMARK(receive_beside_waiting)->Apply(waiting);
+BENCHMARK(send_beside_held)->Apply(held);
+BENCHMARK(idle_step)->Apply(held);
+
+}  // namespace
+}  // namespace sidecar::perf
+
+BENCHMARK_MAIN();
