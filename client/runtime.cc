@@ -36,7 +36,7 @@ Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
     return Failure{Errc::kCancelled, options.rank, "its caller gave up waiting for the sidecar"};
   if (!registered) return registered.error();
 
-  const std::shared_ptr<Runtime> runtime(new Runtime(options, std::move(*input), std::move(*registered)),
+  const std::shared_ptr<Runtime> runtime(new Runtime(options, *input, std::move(*registered)),
                                          &Runtime::dispose);
   Failure failure;
   if (options.progress == Progress::kCaller) {
