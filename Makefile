@@ -27,7 +27,7 @@ PYTHON := $(CURDIR)/.venv/bin/python
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
 
 # Whose tests have "Smoke" in their names: what `make asan-smoke` runs of the end-to-end tests.
-SMOKE_PROGRAMS := $(shell grep -lE 'TEST.*Smoke' tests/e2e/*_test.cc | xargs -n1 basename | xargs -I{} \
+SMOKE_PROGRAMS := $(shell grep -lE 'TEST.*Smoke' tests/e2e/*_test.cc tests/interop/*_test.cc | xargs -n1 basename | xargs -I{} \
   grep -oE 'NAME e2e_\w+|{}' tests/CMakeLists.txt | awk '/^NAME/ {program = $$2} !/^NAME/ {print program}' | sort -u)
 
 say = @echo "== $@: $(1)"

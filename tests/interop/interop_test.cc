@@ -124,7 +124,7 @@ TEST_P(Interop, KilledInTheMiddleItLeavesNothingBehind) {
 // It lies in the arena of rank 1, which hears of the dead sidecar's clients through the lock of its file
 // only.
 TEST(InteropAlone, WhatItLooksAtInANeighboursArenaIsKeptWhenItsOwnSidecarDies) {
-  Cluster cluster({.nodes = {"a", "a"}, .arena = "32M"});
+  Cluster cluster({.nodes = {"a", "a"}, .arena = "32M", .flags = {"--peer-timeout", "3s"}});
   PeerInC peer(cluster, 0, "net");
   ASSERT_EQ(peer.answer(), "ok");
   Client ours = cluster.client(1);
