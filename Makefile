@@ -27,7 +27,7 @@ PYTHON := $(CURDIR)/.venv/bin/python
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev
 
 # Whose tests have "Smoke" in their names: what `make asan-smoke` runs of the end-to-end tests.
-SMOKE_PROGRAMS := $(shell grep -lE 'TEST.*Smoke' tests/e2e/*_test.cc | xargs -n1 basename | xargs -I{} \
+SMOKE_PROGRAMS := $(shell grep -lE 'TEST.*Smoke' tests/e2e/*_test.cc tests/interop/*_test.cc | xargs -n1 basename | xargs -I{} \
   grep -oE 'NAME e2e_\w+|{}' tests/CMakeLists.txt | awk '/^NAME/ {program = $$2} !/^NAME/ {print program}' | sort -u)
 
 say = @echo "== $@: $(1)"
@@ -86,7 +86,7 @@ skipped: ## why tests of the last `make test` were skipped
 
 check: build deps-check ## format, layers, headers, wire compatibility, clang-tidy (about 5 minutes, then only what changed)
 	$(call say,format)
-	@git ls-files '*.cc' '*.h' | xargs clang-format-19 --dry-run --Werror
+	@git ls-files '*.c' '*.cc' '*.h' | xargs clang-format-19 --dry-run --Werror
 	$(call say,layers and file sizes)
 	@python3 tests/check_layers.py --self-test
 	@python3 tests/check_layers.py
@@ -103,7 +103,7 @@ check: build deps-check ## format, layers, headers, wire compatibility, clang-ti
 	@python3 tests/run_tidy.py build
 
 format: deps-check ## rewrite the sources with clang-format
-	@git ls-files '*.cc' '*.h' | xargs clang-format-19 -i
+	@git ls-files '*.c' '*.cc' '*.h' | xargs clang-format-19 -i
 
 asan: deps ## every test under AddressSanitizer and UBSan (about 20 minutes)
 	$(call say,build and all tests under ASan and UBSan; about 20 minutes)

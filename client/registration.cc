@@ -131,11 +131,11 @@ Expected<Registered> register_client(const RegisterInput& input, std::chrono::na
   request.set_send_unit_bytes(input.send_unit_bytes);
   request.set_recv_unit_bytes(input.recv_unit_bytes);
   request.set_node(input.node);
-  request.set_pid(::getpid());
+  request.set_pid(input.pid != 0 ? input.pid : ::getpid());
   request.set_protocol_version_min(kProtocolVersionMin);
   request.set_protocol_version_max(kProtocolVersionMax);
   request.set_ucx_version(input.ucx_version);
-  request.set_renews(true);
+  request.set_renews(input.renews);
   request.set_ticket(input.ticket);
 
   Contact sidecar = input.sidecar;

@@ -42,8 +42,13 @@ struct RegisterInput {
   std::uint64_t recv_unit_bytes = 0;
   std::string node;
   std::string ucx_version;
-  std::string ticket;  // the one it has, when it registers again as the same instance
+  std::string ticket;    // the one it has, when it registers again as the same instance
+  std::int64_t pid = 0;  // of the process that will connect; 0: this one
+  bool renews = true;    // and will call renew_client()
 };
+
+// What complete options say of it; instance and UCX's version are left to the caller.
+Expected<RegisterInput> register_input(const ClientOptions& options);
 
 struct Registered {
   Contact where;  // it was registered: the leader

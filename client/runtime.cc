@@ -25,31 +25,18 @@ Runtime::~Runtime() {
 Expected<std::shared_ptr<Runtime>> Runtime::open(const ClientOptions& given) {
   ClientOptions options = given;
   if (const Failure failure = complete(options); failure.code != Errc::kOk) return failure;
-  RegisterInput input;
-  input.sidecar.address = options.address;
-  if (input.sidecar.address.empty()) {
-    const Expected<std::string> address = default_address(options.group.front());
-    if (!address) return address.error();
-    input.sidecar.address = *address;
-  }
-  const auto credentials = credentials_of(options.tls);
-  if (!credentials) return credentials.error();
-  input.sidecar.credentials = *credentials;
-  input.instance = random_instance();
-  input.rank = options.rank;
-  input.group = options.group;
-  input.send_unit_bytes = options.send_unit_bytes;
-  input.recv_unit_bytes = options.recv_unit_bytes;
-  input.node = options.node.empty() ? host_name() : options.node;
-  input.ucx_version = ucx_version();
+  Expected<RegisterInput> input = register_input(options);
+  if (!input) return input.error();
+  input->instance = random_instance();
+  input->ucx_version = ucx_version();
   Interruption interruption;
   const std::stop_callback on_stop(options.give_up, [&] { interruption.interrupt(); });
-  Expected<Registered> registered = register_client(input, options.connect_deadline, &interruption);
+  Expected<Registered> registered = register_client(*input, options.connect_deadline, &interruption);
   if (!registered && options.give_up.stop_requested())
     return Failure{Errc::kCancelled, options.rank, "its caller gave up waiting for the sidecar"};
   if (!registered) return registered.error();
 
-  const std::shared_ptr<Runtime> runtime(new Runtime(options, input, std::move(*registered)),
+  const std::shared_ptr<Runtime> runtime(new Runtime(options, *input, std::move(*registered)),
                                          &Runtime::dispose);
   Failure failure;
   if (options.progress == Progress::kCaller) {

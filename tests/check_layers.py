@@ -42,6 +42,10 @@ OWNER = [
     (r"ranges$", r"$^"),  # clang cannot parse this library's views
 ]
 
+# A peer that is a stranger to us: C, UCX, and none of our headers, generated ones included.
+STRANGER = re.compile(r"tests/interop/\w+\.(c|h)")
+STRANGER_MAY = re.compile(r"tests/interop/\w+\.h|ucp/api/ucp\.h|((arpa|sys)/)?[a-z_]+\.h")
+
 # What a user of the client library sees: the standard library, itself, and these two plain headers.
 PUBLIC = re.compile(r"client/include/sidecar/")
 PUBLIC_MAY = re.compile(r"sidecar/[\w/]+\.h|core/(dtype|errc)\.h|[a-z_]+$")
@@ -62,6 +66,8 @@ def violations(path, text):
                 yield f"{path}: {folder} may not include {name}"
         if PUBLIC.match(path) and not PUBLIC_MAY.fullmatch(name):
             yield f"{path}: a public header may not include {name}"
+        if STRANGER.fullmatch(path) and not STRANGER_MAY.fullmatch(name):
+            yield f"{path}: a stranger may not include {name}"
         if folder == "tests" and not re.match(CUDA, name):
             continue
         for header, owner in OWNER:
@@ -72,7 +78,7 @@ def violations(path, text):
         yield f"{path}: {lines} lines, more than {LINES_MAX}"
     if path.endswith(".h") and "#pragma once" not in text:
         yield f"{path}: no #pragma once"
-    if path.endswith((".cc", ".h")) and re.search(r"[ \t]$", text, re.M):
+    if path.endswith((".c", ".cc", ".h")) and re.search(r"[ \t]$", text, re.M):
         yield f"{path}: trailing blanks"
 
 
@@ -93,6 +99,9 @@ def self_test():
         ("core/arena.cc", "#include <cuda.h>\n"),
         ("client/client.cc", "#include <cuda_runtime.h>\n"),
         ("tests/core/a.cc", "#include <cuda.h>\n"),
+        ("tests/interop/a.c", '#include "core/messages.h"\n'),
+        ("tests/interop/a.h", '#pragma once\n#include "am_protocol/sidecar_v1_generated.h"\n'),
+        ("tests/interop/a.c", "#include <flatbuffers/flatbuffers.h>\n"),
         ("core/a.h", "int x;\n"),
         ("tests/a.cc", "\n" * (LINES_MAX + 1)),
         ("core/a.cc", "int x; \n"),
@@ -106,6 +115,8 @@ def self_test():
         ("tests/gpu/a.cc", "#include <cuda.h>\n"),
         ("perf/raw_chain.cc", "#include <ucp/api/ucp.h>\n"),
         ("client/include/sidecar/a.h", '#pragma once\n#include <span>\n#include "core/errc.h"\n'),
+        ("tests/interop/a.c", '#include <ucp/api/ucp.h>\n#include <sys/mman.h>\n#include "tests/interop/b.h"\n'),
+        ("tests/interop/a_test.cc", '#include "core/messages.h"\n'),
         ("tests/a.cc", "#include <ucp/api/ucp.h>\n#include <gtest/gtest.h>\n"),
     ]
     missed = [p for p in planted if not list(violations(*p))]
@@ -126,7 +137,7 @@ def sources(root):
         names = listed.stdout.splitlines()
     else:  # an unpacked archive
         names = [str(p.relative_to(root)) for f in FOLDERS for p in (root / f).rglob("*")]
-    kinds = (".cc", ".h", ".py", ".sh", ".fbs", ".proto")
+    kinds = (".c", ".cc", ".h", ".py", ".sh", ".fbs", ".proto")
     return sorted({n for n in names if n.endswith(kinds) and (root / n).is_file()})
 
 

@@ -2,6 +2,8 @@
 // stderr).
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +16,8 @@ namespace sidecar::ctl {
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
+
+inline constexpr std::chrono::seconds kAnswerDeadline{5};  // of the control plane, for a person at a terminal
 
 // What all commands share.
 struct Settings {
@@ -43,6 +47,11 @@ struct DoneArguments {
   std::string chunk = "all";
 };
 
+struct RegisterArguments {
+  std::int64_t pid = 0;     // 0: the parent's
+  std::string ucx_version;  // empty: the one that sidecarctl uses
+};
+
 int run_send(const Settings& settings, const SendArguments& arguments);
 int run_recv(const Settings& settings, const RecvArguments& arguments);
 int run_done(const Settings& settings, const DoneArguments& arguments);
@@ -50,6 +59,7 @@ int run_drain(const Settings& settings);
 int run_status(const Settings& settings);
 int run_peers(const Settings& settings);
 int run_chunks(const Settings& settings);
+int run_register(const Settings& settings, const RegisterArguments& arguments);
 // `watches`: until the sidecar ends, which is a failure.
 int run_members(const Settings& settings, bool watches);
 
@@ -62,6 +72,8 @@ int failed(const std::string& what, const Failure& failure);
 // Where the sidecar's gRPC server is, and how to speak to it. Fails when the environment or a TLS file cannot
 // be read.
 Expected<client_internal::Contact> contact_of(const Settings& settings);
+// The environment's settings of a client, with what the flags say.
+Expected<ClientOptions> options_of(const Settings& settings);
 Expected<Client> connect(const Settings& settings);
 std::chrono::nanoseconds deadline_of(const Settings& settings);
 

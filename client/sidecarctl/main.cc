@@ -10,8 +10,6 @@
 namespace sidecar::ctl {
 namespace {
 
-constexpr std::chrono::seconds kAnswerDeadline{5};  // of the control plane, for a person at a terminal
-
 void add_common(CLI::App* app, Settings* settings) {
   app->add_option("--rank", settings->rank, "the sidecar to talk to (default: $SIDECAR_RANK, or 0)")
       ->check(CLI::NonNegativeNumber);
@@ -35,6 +33,7 @@ int run(int argc, char** argv) {
   SendArguments send;
   RecvArguments recv;
   DoneArguments done;
+  RegisterArguments registers;
 
   CLI::App* const send_app = app.add_subcommand("send", "send a file; .npy files keep their dtype and shape");
   send_app->add_option("file", send.file, "the file, or - for standard input (which is sent as a stream)")
@@ -67,6 +66,17 @@ int run(int argc, char** argv) {
       app.add_subcommand("members", "the sidecars of its cluster, as far as it knows");
   bool watches = false;
   members_app->add_flag("--watch", watches, "go on, and tell every change");
+  CLI::App* const register_app = app.add_subcommand(
+      "register",
+      "register another process as a client, and print what its Hello must say: one name=value a line, for a "
+      "shell; instances and the nonce in hexadecimal");
+  register_app->add_option("--pid", registers.pid, "the process (default: the one that runs this command)")
+      ->check(CLI::PositiveNumber);
+  register_app->add_option("--ucx-version", registers.ucx_version,
+                           "of the UCX that it uses, as ucp_get_version tells it (default: that of ours)");
+  register_app->footer(
+      "The process has a minute to connect. The registration lasts as long as its connection and needs no "
+      "renewal.");
   for (CLI::App* const each : app.get_subcommands({})) add_common(each, &settings);
 
   try {
@@ -80,6 +90,7 @@ int run(int argc, char** argv) {
   if (*drain_app) return run_drain(settings);
   if (*status_app) return run_status(settings);
   if (*peers_app) return run_peers(settings);
+  if (*register_app) return run_register(settings, registers);
   if (*members_app) return run_members(settings, watches);
   return *chunks_app ? run_chunks(settings) : kUsage;
 }
@@ -93,6 +104,8 @@ Expected<ClientOptions> environment_of(const Settings& settings) {
   if (!settings.tls.key.empty()) options->tls.key = settings.tls.key;
   return options;
 }
+
+}  // namespace
 
 Expected<ClientOptions> options_of(const Settings& settings) {
   Expected<ClientOptions> options = environment_of(settings);
@@ -112,17 +125,8 @@ Expected<ClientOptions> options_of(const Settings& settings) {
     options->rank = status->rank;
     options->group.clear();
   }
-  // One command is all of its group: it speaks as the member that copies.
-  if (!options->group.empty()) options->rank = kNoRank;
-  options->concurrent_copy = false;
-  options->progress = Progress::kCaller;
-  options->polling = Polling::kEvent;
-  options->deadline = deadline_of(settings);
-  options->connect_deadline = kAnswerDeadline;
   return options;
 }
-
-}  // namespace
 
 int failed(const std::string& what, const Failure& failure) {
   std::fprintf(stderr, "sidecarctl %s: %s\n", what.c_str(), to_string(failure).c_str());
@@ -147,6 +151,13 @@ Expected<client_internal::Contact> contact_of(const Settings& settings) {
 Expected<Client> connect(const Settings& settings) {
   Expected<ClientOptions> options = options_of(settings);
   if (!options) return options.error();
+  // One command is all of its group: it speaks as the member that copies.
+  if (!options->group.empty()) options->rank = kNoRank;
+  options->concurrent_copy = false;
+  options->progress = Progress::kCaller;
+  options->polling = Polling::kEvent;
+  options->deadline = deadline_of(settings);
+  options->connect_deadline = kAnswerDeadline;
   options->reconnect = false;  // one command, one answer
   return Client::connect(std::move(*options));
 }

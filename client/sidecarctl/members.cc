@@ -12,8 +12,6 @@ namespace {
 using client_internal::MemberLine;
 using Json = nlohmann::ordered_json;
 
-constexpr std::chrono::seconds kAnswerDeadline{5};
-
 std::string text_of(const Json& json, int indent) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }

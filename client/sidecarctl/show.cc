@@ -15,8 +15,6 @@ using client_internal::PeerLine;
 using client_internal::SidecarStatus;
 using Json = nlohmann::ordered_json;
 
-constexpr std::chrono::seconds kAnswerDeadline{5};
-
 void print(const Json& json) { std::puts(json.dump(2, ' ', false, Json::error_handler_t::replace).c_str()); }
 
 Json json_of(const SidecarStatus& status) {

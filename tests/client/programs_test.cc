@@ -183,6 +183,42 @@ TEST_F(Programs, MembersTellsWhoIsThere) {
   EXPECT_NE(ctl({"members"}, 0).text.find(cluster_.address(2)), std::string::npos);
 }
 
+TEST_F(Programs, RegisterPrintsWhatAnotherProcessNeedsToSayHello) {
+  const Outcome outcome = ctl({"register", "--json"}, 1);
+  ASSERT_EQ(outcome.code, 0) << outcome.text;
+  const auto json = nlohmann::json::parse(outcome.text);
+  EXPECT_EQ(json["rank"], 1);
+  EXPECT_EQ(json["sidecar_rank"], 1);
+  EXPECT_EQ(json["pid"], ::getpid()) << "who runs the command";
+  EXPECT_EQ(json["net_address"], cluster_.ready_word(1, "data"));
+  EXPECT_EQ(json["local_address"], cluster_.ready_word(1, "local"));
+  EXPECT_EQ(json["arena_path"], cluster_.ready_word(1, "arena"));
+  EXPECT_EQ(json["ucx_version"], cluster_.status(1).ucx_version);
+  EXPECT_EQ(json["ticket"].get<std::string>().size(), 32u);
+  const auto status = nlohmann::json::parse(ctl({"status", "--json"}, 1).text);
+  EXPECT_EQ(json["sidecar_instance"], status["instance"]);
+  EXPECT_NE(json["instance"], nlohmann::json::parse(ctl({"register", "--json"}, 1).text)["instance"]);
+  EXPECT_EQ(nlohmann::json::parse(ctl({"register", "--json", "--pid", "7"}, 1).text)["pid"], 7);
+
+  const Outcome refused = ctl({"register", "--ucx-version", "0.9.9"}, 1);
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_NE(refused.text.find("0.9.9"), std::string::npos) << refused.text;
+}
+
+TEST_F(Programs, AShellCanReadWhatRegisterPrints) {
+  const std::string command =
+      "papers=$(" + perf::program_path("sidecarctl") +
+      " register) && eval \"$papers\" && echo \"$rank $pid is $$, $net_address, $node\"";
+  perf::Process shell(
+      {.argv = {"/bin/sh", "-c", command},
+       .environment = {"SIDECAR_GROUP=1,0", "SIDECAR_RANK=1", "SIDECAR_ADDRESS=" + cluster_.address(1)},
+       .log = file("log")});
+  const std::string pid = std::to_string(shell.pid());
+  EXPECT_EQ(code_of(shell), 0);
+  EXPECT_EQ(shell.log_text(), "1 " + pid + " is " + pid + ", " + cluster_.ready_word(0, "data") + ", a\n")
+      << "a member of a group, which its leader's sidecar serves";
+}
+
 TEST_F(Programs, FailuresSayWhatAndForWhomAndExitWith1) {
   const std::string path = file("in");
   write(path, "x");
