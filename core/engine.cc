@@ -175,9 +175,9 @@ void Engine::on_process_gone(Token token) {
   if (completion.what == What::kPeerEnded) {
     Peer& peer = peer_of(completion.rank);
     if (peer.window_of != completion.instance) return;
-    if (peer.instance == 0) return drop_unlinks(peer);  // it counted as lost already
-    return lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0},
-                     Loss::kProven);
+    peer.ended = completion.instance;
+    if (has_ended(peer)) lose_ended(peer);
+    return;
   }
   CHECK(completion.what == What::kQuarantine);
   if (completion.client != nullptr) {

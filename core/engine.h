@@ -294,6 +294,8 @@ class Engine final : public Events, public DeviceEvents {
   bool map_foreign(const ArenaInfo& info);
   void link_failed(Peer& peer);
   void watch_for_end(Peer& peer);
+  bool has_ended(const Peer& peer) const;
+  void lose_ended(Peer& peer);
   void close_links(Peer& peer);
   void check_peer(Peer& peer);
 

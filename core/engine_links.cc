@@ -109,6 +109,7 @@ void Engine::on_link_up(LinkId id, const HelloAck& answer) {
   peer.wanted_since = kNever;
   peer.heard = link->heard = now;
   if (peer.local) peer.pid = answer.pid;
+  watch_for_end(peer);
   // Everything not acknowledged goes (again), in order; the peer drops what it has.
   while (peer.queue.pop_front() != nullptr) {
   }
@@ -185,6 +186,7 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   const bool same_node =
       hello.node == options_.node && hello.arena.instance == hello.instance && map_foreign(hello.arena);
   if (same_node) peer.pid = hello.pid;
+  watch_for_end(peer);
   Link& link = add_link(id, Link::Kind::kPeerIn);
   link.peer = &peer;
   link.instance = hello.instance;
@@ -210,17 +212,18 @@ void Engine::on_link_down(LinkId id, const Error&) {
     return;
   }
   Peer& peer = *link.peer;
-  watch_for_end(peer);
   if (link.kind == Link::Kind::kPeerOut) {
     link_failed(peer);
-    return;
+  } else {
+    --peer.links_in;
+    drop_parked_on(id);
   }
-  --peer.links_in;
-  drop_parked_on(id);
-  if (wants_link(peer) && peer.state == LinkState::kDown) want_link(peer);
+  if (has_ended(peer)) return lose_ended(peer);
+  if (link.kind == Link::Kind::kPeerIn && wants_link(peer) && peer.state == LinkState::kDown) want_link(peer);
 }
 
-// On this node there is better proof of a loss than silence: that the process has ended.
+// On this node there is better proof of a loss than silence: that the process has ended. It is watched from
+// the start, because nobody can watch one that has ended.
 void Engine::watch_for_end(Peer& peer) {
   if (peer.pid <= 0 || peer.watched == peer.instance) return;
   const Token token = expect({.what = What::kPeerEnded, .rank = peer.rank, .instance = peer.instance});
@@ -228,6 +231,18 @@ void Engine::watch_for_end(Peer& peer) {
     peer.watched = peer.instance;
   else
     completions_.release(completions_.find(Handle::unpack(token)));
+}
+
+// What it said before its end still counts, so that its links end first.
+bool Engine::has_ended(const Peer& peer) const {
+  return peer.ended != 0 && peer.ended == peer.window_of && !peer.out.valid() && peer.links_in == 0;
+}
+
+void Engine::lose_ended(Peer& peer) {
+  peer.ended = 0;
+  if (peer.instance == 0) return drop_unlinks(peer);  // it counted as lost already
+  lose_peer(peer, Error{Errc::kPeerLost, peer.rank, "the destination's process has ended", 0, 0},
+            Loss::kProven);
 }
 
 // Without telling Events: the caller deals with what that means.

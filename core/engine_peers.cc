@@ -234,7 +234,7 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
     delivery = next;
   }
   fail_begun(peer, why);
-  if (loss != Loss::kSilent) drop_unlinks(peer);
+  if (loss != Loss::kSilent || has_ended(peer)) drop_unlinks(peer);
   quarantine_lent(peer, lost);
   if (std::exchange(peer.owed_resume, false)) --owed_resumes_;
   peer.backoff = 0;

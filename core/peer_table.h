@@ -26,6 +26,7 @@ struct Peer {
   InstanceId departed = 0;  // the instance whose membership ended; 0: it has not
   std::int64_t pid = 0;     // when it is on this node
   InstanceId watched = 0;   // the instance whose process is being watched
+  InstanceId ended = 0;     // the one whose process has ended, though a link may not know it yet
   // Our own link to it.
   LinkState state = LinkState::kDown;
   LinkId out;

@@ -142,13 +142,10 @@ bool SimSidecar::is_mapped_through(InstanceId through) {
 
 bool SimSidecar::watch_process(std::int64_t pid, Token token) {
   SimProcess* const other = world().process_of(pid);
-  if (other == nullptr || other->machine() != machine() || !alive()) return false;
+  // Nor one that has ended: its parent may have taken note of it, and its number is free.
+  if (other == nullptr || other->machine() != machine() || !other->alive() || !alive()) return false;
   watched_.insert(token);
-  if (other->alive()) {
-    other->watch(*this, token);
-  } else {
-    world().post(*this, world().random().below(kMillisecond), [this, token] { process_gone(token); });
-  }
+  other->watch(*this, token);
   return true;
 }
 
