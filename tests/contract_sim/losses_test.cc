@@ -33,6 +33,19 @@ TEST_F(Rule08PeerLost, ANewInstanceOfTheRankEndsTheWaits) {
   EXPECT_THAT(recv(*consumer_, "x", 1), IsError(Errc::kPeerLost)) << "final";
 }
 
+// Its parent has taken note of the end before its links tell of it: nobody can begin to watch it then.
+TEST_F(Rule08PeerLost, ANeighboursEndIsProvenLongBeforeThePeerTimeOut) {
+  NEEDS_MAPPED_ARENAS();
+  SimClient& neighbour = client(2);  // of rank 0's node
+  EXPECT_THAT(wait(*producer_, start("x", 5'000, each({2}), 0, 2)), IsOk());
+  const RequestId waiting = neighbour.recv("x", 1);
+  settle();
+  world_.kill(sidecar(0));
+  const Outcome& outcome = wait(neighbour, waiting, 1 * kSecond);
+  EXPECT_THAT(outcome, IsError(Errc::kPeerLost));
+  EXPECT_EQ(outcome.reply.rank, 0);
+}
+
 TEST_F(Rule08PeerLost, AGoodbyeEndsTheWaitsAtOnce) {
   EXPECT_THAT(wait(*producer_, start("x", 5'000, each({1}), 0, 2)), IsOk());
   const RequestId waiting = consumer_->recv("x", 1);
