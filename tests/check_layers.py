@@ -32,7 +32,7 @@ OWNER = [
     (r"uv\.h|uv/", r"core/"),
     (r"spdlog/", r"core/log\.cc"),
     (CUDA, r"core/cuda_|tests/gpu/"),
-    (r"(ucp|uct|ucs|ucm)/", r"am_protocol/|perf/raw_"),
+    (r"(ucp|uct|ucs|ucm)/", r"am_protocol/|perf/(raw|perftest)_"),
     (r"flatbuffers/|.*_generated\.h", r"am_protocol/"),
     (r"grpc|google/protobuf|prometheus/", r"control/|client/registration"),
     (r".*\.pb\.h", r"control/|client/registration"),
