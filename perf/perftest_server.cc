@@ -115,10 +115,14 @@ struct End {
   }
 };
 
-// For a client whose parameters make no sense in our UCX's layout.
+// For a client whose first words are not, or not all of, the parameters of our UCX's layout.
 std::string about_layout(std::span<const std::byte> bytes) {
-  std::string text =
-      "its parameters are not laid out as UCX " + std::string(our_layout()->versions) + "'s are";
+  const std::string ours = "UCX " + std::string(our_layout()->versions) + "'s";
+  std::string text = "its parameters are not laid out as " + ours + " are";
+  if (bytes.size() < our_layout()->bytes) {
+    text = "it said " + std::to_string(bytes.size()) + " bytes where " + ours + " parameters have " +
+           std::to_string(our_layout()->bytes);
+  }
   if (const PerftestLayout* const other = guess_perftest_layout(bytes); other != nullptr) {
     text += ", they look like UCX " + std::string(other->versions) + "'s";
   }
@@ -134,7 +138,9 @@ int serve(int fd, const std::string& who, const PerftestServerOptions& options) 
     return 0;
   }
   const std::string test = session.test().empty() ? "" : session.test() + ": ";
-  if (status.error().code == Errc::kProtocol && session.test().empty()) {
+  const std::size_t unread = session.unread().size();
+  const bool other_layout = status.error().code == Errc::kProtocol || unread < our_layout()->bytes;
+  if (session.test().empty() && unread > 0 && other_layout) {
     say(who + ": refused: " + about_layout(session.unread()));
   } else if (status.error().code == Errc::kInvalidArgument) {
     say(who + ": refused: " + test + to_string(status.error()));

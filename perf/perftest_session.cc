@@ -69,12 +69,11 @@ Status PerftestSession::hear_parameters() {
   if (const Status status = hear(layout->bytes); !status) return status;
   auto params = parse_perftest_params(*layout, socket_.arrived());
   if (!params) return tl::unexpected(params.error());
-  socket_.take(layout->bytes);
   const std::size_t list_bytes = params->sizes_count * sizeof(std::uint64_t);
-  if (const Status status = hear(list_bytes); !status) return status;
-  if (const Status status = parse_perftest_sizes(socket_.arrived().first(list_bytes), *params); !status)
-    return status;
-  socket_.take(list_bytes);
+  if (const Status status = hear(layout->bytes + list_bytes); !status) return status;
+  const auto list = socket_.arrived().subspan(layout->bytes, list_bytes);
+  if (const Status status = parse_perftest_sizes(list, *params); !status) return status;
+  socket_.take(layout->bytes + list_bytes);
   params_ = *std::move(params);
   silence_max_ = options_.silence_max;
   return {};
