@@ -24,6 +24,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
      .iterations = 96,
      .seconds = 104,
      .percentile = 120,
+     .device = 152,
      .send_layout = 236,
      .receive_layout = 240,
      .header_bytes = 248,
@@ -43,6 +44,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
      .iterations = 96,
      .seconds = 104,
      .percentile = 120,
+     .device = 160,
      .send_layout = 240,
      .receive_layout = 244,
      .header_bytes = 248,
@@ -62,6 +64,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
      .iterations = 120,
      .seconds = 128,
      .percentile = 144,
+     .device = 192,
      .send_layout = 272,
      .receive_layout = 276,
      .header_bytes = 280,
@@ -81,6 +84,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
      .iterations = 120,
      .seconds = 128,
      .percentile = 144,
+     .device = 216,
      .send_layout = 296,
      .receive_layout = 300,
      .header_bytes = 304,
@@ -100,6 +104,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
      .iterations = 120,
      .seconds = 128,
      .percentile = 144,
+     .device = 216,
      .send_layout = 296,
      .receive_layout = 300,
      .header_bytes = 304,
@@ -110,6 +115,7 @@ constexpr std::array<PerftestLayout, 5> kLayouts{{
 
 constexpr std::size_t kApi = 0, kCommand = 4, kTestType = 8, kThreads = 16, kSendMemory = 28,
                       kReceiveMemory = 32;
+constexpr std::size_t kDeviceBytes = 32;
 constexpr std::uint32_t kApiUcp = 1, kCommandAm = 0, kPingPong = 0, kStream = 2;
 
 // What only a stock client's mistake or another layout would exceed.
@@ -149,6 +155,14 @@ T read_at(std::span<const std::byte> bytes, std::size_t offset) {
   return value;
 }
 
+// UCT's device, which UCP's tests do not use, is a name all the same: "<none>" unless the client chose one.
+bool is_name(std::span<const std::byte> bytes) {
+  const auto end = std::find(bytes.begin(), bytes.end(), std::byte{0});
+  return end != bytes.begin() && end != bytes.end() && std::all_of(bytes.begin(), end, [](std::byte byte) {
+           return byte >= std::byte{0x20} && byte < std::byte{0x7f};
+         });
+}
+
 bool in_range(double value, double max) { return std::isfinite(value) && value >= 0 && value <= max; }
 
 // Whether a client of any kind may have sent this, served or not.
@@ -165,9 +179,9 @@ bool makes_sense(const PerftestLayout& layout, std::span<const std::byte> bytes)
          u64(layout.warmup_iterations) <= kIterationsMax &&
          in_range(f64(layout.warmup_seconds), kSecondsMax) && u64(layout.iterations) <= kIterationsMax &&
          in_range(f64(layout.seconds), kSecondsMax) && in_range(f64(layout.percentile), 100) &&
-         u32(layout.send_layout) <= 1 && u32(layout.receive_layout) <= 1 &&
-         u64(layout.header_bytes) <= kHeaderBytesMax && u32(layout.test_id) < kTests &&
-         (u32(kApi) != kApiUcp || u32(layout.test_id) != 0) &&
+         is_name(bytes.subspan(layout.device, kDeviceBytes)) && u32(layout.send_layout) <= 1 &&
+         u32(layout.receive_layout) <= 1 && u64(layout.header_bytes) <= kHeaderBytesMax &&
+         u32(layout.test_id) < kTests && (u32(kApi) != kApiUcp || u32(layout.test_id) != 0) &&
          (layout.error_mode == 0 || u32(layout.error_mode) < 8) &&
          (layout.daemon_mode == 0 || u32(layout.daemon_mode) <= 1);
 }

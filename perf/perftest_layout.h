@@ -19,7 +19,7 @@ struct PerftestLayout {
   unsigned minor_first, minor_last;
   std::uint16_t bytes;  // of the struct; the list of sizes follows
   std::uint16_t flags, sizes_count, stride, outstanding, warmup_iterations, warmup_seconds, iterations,
-      seconds, percentile, send_layout, receive_layout, header_bytes, test_id;
+      seconds, percentile, device, send_layout, receive_layout, header_bytes, test_id;
   std::uint16_t error_mode;   // 0: a flag says it
   std::uint16_t daemon_mode;  // 0: there is no such thing yet
 };

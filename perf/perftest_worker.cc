@@ -1,5 +1,6 @@
 #include "perf/perftest_worker.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -81,7 +82,7 @@ Status PerftestWorker::allocate(bool iov, Buffer* buffer) {
   ucp_mem_map_params_t map{};
   map.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
                    UCP_MEM_MAP_PARAM_FIELD_FLAGS | UCP_MEM_MAP_PARAM_FIELD_MEMORY_TYPE;
-  map.length = params_.buffer_bytes;
+  map.length = std::max<std::size_t>(params_.buffer_bytes, 1);  // a stream of nothing still ends with a byte
   map.memory_type = UCS_MEMORY_TYPE_HOST;
   map.flags = UCP_MEM_MAP_ALLOCATE;
   if (params_.map_later) map.flags |= UCP_MEM_MAP_NONBLOCK;

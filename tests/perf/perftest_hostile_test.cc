@@ -27,6 +27,7 @@ Bytes parameters(std::size_t bytes = 264) {
   put(all, 88, 0.1);
   put(all, 96, std::uint64_t{100});
   put(all, 120, 50.0);
+  std::memcpy(all.data() + (bytes == 264 ? 152 : 160), "<none>", 6);
   put(all, bytes - 8, 23);  // the test's number ends the struct
   put(all, bytes, std::uint64_t{8});
   return all;

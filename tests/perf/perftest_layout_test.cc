@@ -36,24 +36,29 @@ const std::map<std::string, std::size_t> kSince20{{"flags", 56},       {"count",
 
 Offsets offsets(unsigned minor) {
   auto at = with_common(minor < 20 ? kUntil19 : kSince20);
-  const auto rest = [&](std::size_t send, std::size_t receive, std::size_t header, std::size_t test_id) {
-    at.insert({{"send_iov", send}, {"recv_iov", receive}, {"header", header}, {"test_id", test_id}});
+  const auto rest = [&](std::size_t device, std::size_t send, std::size_t receive, std::size_t header,
+                        std::size_t test_id) {
+    at.insert({{"device", device},
+               {"send_iov", send},
+               {"recv_iov", receive},
+               {"header", header},
+               {"test_id", test_id}});
   };
   if (minor < 17) {
-    rest(236, 240, 248, 256);
+    rest(152, 236, 240, 248, 256);
     return {minor, 264, at};
   }
   if (minor < 20) {
-    rest(240, 244, 248, 520);
+    rest(160, 240, 244, 248, 520);
     at["daemon"] = 256;
     return {minor, 528, at};
   }
   if (minor == 20) {
-    rest(272, 276, 280, 552);
+    rest(192, 272, 276, 280, 552);
     at["daemon"] = 288;
     return {minor, 560, at};
   }
-  rest(296, 300, 304, 576);
+  rest(216, 296, 300, 304, 576);
   at["daemon"] = minor < 23 ? 312 : 316;
   if (minor >= 23) at["error_mode"] = 312;
   return {minor, 584, at};
@@ -68,6 +73,7 @@ class Client {
     set<std::uint64_t>("iterations", 1'000'000)
         .set<double>("percentile", 50)
         .set<std::uint32_t>("test_id", 23);
+    std::memcpy(bytes_.data() + offsets_.at.at("device"), "<none>", 6);
     if (minor >= 20) {  // the numbers of two devices, which nobody chose
       constexpr std::int32_t kNone = -1;
       std::memcpy(bytes_.data() + 40, &kNone, sizeof kNone);
@@ -176,6 +182,8 @@ TEST_P(EachLayout, TakesImpossibleFieldsForAnotherLayout) {
     }
   }
   EXPECT_EQ(code(client().set<std::uint64_t>("count", 0)), Errc::kProtocol);
+  EXPECT_EQ(code(client().set<std::uint64_t>("device", 0)), Errc::kProtocol);
+  EXPECT_EQ(code(client().set<std::uint64_t>("device", 0x1b5b1b5b)), Errc::kProtocol);
   EXPECT_EQ(code(client().set<std::uint32_t>("threads", 0)), Errc::kProtocol);
 }
 
@@ -199,8 +207,10 @@ TEST(PerftestLayout, RecognisesAClientOfAnotherVersion) {
       if (ours == theirs) continue;
       for (const std::uint32_t test : {0u, 2u}) {
         auto bytes = Client(theirs).set<std::uint32_t>("test", test).bytes();
-        for (const std::byte byte : list_of({8, 240, 200, 240})) bytes.push_back(byte);
-        bytes.resize(1000, std::byte{0x5a});
+        // The list of sizes and the description of an address follow, which may lie where a longer layout has
+        // fields.
+        for (const std::byte byte : list_of({8, 120, 80, 120, 0, 0, 0})) bytes.push_back(byte);
+        bytes.resize(1000, std::byte{1});
         const auto params = parse_perftest_params(*perftest_layout_of(1, ours), bytes);
         ASSERT_FALSE(params) << "1." << theirs << " at 1." << ours;
         EXPECT_EQ(params.error().code, Errc::kProtocol) << "1." << theirs << " at 1." << ours;
