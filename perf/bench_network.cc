@@ -104,24 +104,6 @@ class Transfer {
   std::uint64_t end_ns_ = 0;
 };
 
-// Not by connecting: perftest serves whoever comes first.
-void wait_until_listening(std::uint16_t port, Process& process) {
-  char wanted[16];
-  std::snprintf(wanted, sizeof wanted, ":%04X ", port);
-  constexpr const char* kListening = " 0A ";
-  for (int i = 0; i < 2000 && process.running(); ++i) {
-    for (const char* file : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-      std::istringstream lines(read_file(file));
-      for (std::string line; std::getline(lines, line);) {
-        const std::size_t at = line.find(wanted);
-        if (at != std::string::npos && at < 48 && line.find(kListening) != std::string::npos) return;
-      }
-    }
-    sleep_ns(5'000'000);
-  }
-  give_up("ucx_perftest does not listen");
-}
-
 // MiB/s.
 double perftest(Size size, std::uint32_t count) {
   const ReservedPort reserved;
@@ -142,7 +124,7 @@ double perftest(Size size, std::uint32_t count) {
                                       "-f",
                                       "-v"};
   Process server({.argv = test, .environment = kEnvironment, .log = "/dev/null"});
-  wait_until_listening(port, server);
+  if (!wait_until_listening(port, [&] { return server.running(); })) give_up("ucx_perftest does not listen");
   std::vector<std::string> arguments = test;
   arguments.insert(arguments.begin() + 1, "127.0.0.1");
   Process client({.argv = arguments, .environment = kEnvironment, .talk = true});
