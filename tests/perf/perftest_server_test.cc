@@ -1,4 +1,5 @@
 // Stock ucx_perftest clients against serve-perftest: every way to run the two tests that it serves.
+#include "perf/perftest_pairs.h"
 #include "tests/perf/perftest_fixture.h"
 
 namespace sidecar::perf {
@@ -125,6 +126,30 @@ TEST_F(PerftestServer, RefusesATestThatIsNotServedAndServesTheNext) {
   EXPECT_THAT(server_.log_text(),
               HasSubstr("refused: InvalidArgument: the client's test is not served: only -t "
                         "ucp_am_lat and -t ucp_am_bw are"));
+}
+
+TEST(PerftestPairs, SetUsBesideAStockServer) {
+  for (const std::string test : {"ucp_am_lat", "ucp_am_bw"}) {
+    auto pairs = run_perftest_pairs({.test = test,
+                                     .message_bytes = 4096,
+                                     .iterations = 500,
+                                     .pairs = 2,
+                                     .environment = kTcp,
+                                     .server = {program_path("serve-perftest")}});
+    ASSERT_TRUE(pairs) << to_string(pairs.error());
+    EXPECT_EQ(pairs->ratio.count(), 2u);
+    EXPECT_GT(pairs->ours.min(), 0);
+    EXPECT_GT(pairs->stock.min(), 0);
+    EXPECT_GT(pairs->ratio.min(), 0);
+    EXPECT_EQ(pairs->unit, test == "ucp_am_lat" ? "us" : "MiB/s");
+  }
+}
+
+TEST(PerftestPairs, SayWhoseServerGaveNoResult) {
+  const auto pairs =
+      run_perftest_pairs({.iterations = 10, .pairs = 1, .environment = kTcp, .server = {"/bin/false"}});
+  ASSERT_FALSE(pairs);
+  EXPECT_THAT(to_string(pairs.error()), HasSubstr("no result from our server"));
 }
 
 }  // namespace
