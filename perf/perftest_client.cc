@@ -36,24 +36,6 @@ std::vector<std::string> arguments(const PerftestRun& run, std::uint16_t port) {
   return list;
 }
 
-// Not by connecting: perftest serves whoever comes first.
-void wait_until_listening(std::uint16_t port, Process& process) {
-  char wanted[16];
-  std::snprintf(wanted, sizeof wanted, ":%04X ", port);
-  constexpr const char* kListening = " 0A ";
-  for (int i = 0; i < 2000 && process.running(); ++i) {
-    for (const char* file : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-      std::istringstream lines(read_file(file));
-      for (std::string line; std::getline(lines, line);) {
-        const std::size_t at = line.find(wanted);
-        if (at != std::string::npos && at < 48 && line.find(kListening) != std::string::npos) return;
-      }
-    }
-    sleep_ns(5'000'000);
-  }
-  give_up("ucx_perftest does not listen");
-}
-
 }  // namespace
 
 std::vector<std::string> perftest_environment() {
@@ -74,7 +56,7 @@ bool has_perftest() { return access(kProgram, X_OK) == 0; }
 Process start_perftest_server(const PerftestRun& run, std::uint16_t port,
                               const std::vector<std::string>& environment) {
   Process server({.argv = arguments(run, port), .environment = environment, .log = "/dev/null"});
-  wait_until_listening(port, server);
+  if (!wait_until_listening(port, [&] { return server.running(); })) give_up("ucx_perftest does not listen");
   return server;
 }
 

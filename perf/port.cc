@@ -5,8 +5,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstdio>
 #include <random>
+#include <sstream>
 #include <utility>
+
+#include "perf/process.h"
 
 namespace sidecar::perf {
 namespace {
@@ -42,5 +47,22 @@ ReservedPort::~ReservedPort() {
 
 ReservedPort::ReservedPort(ReservedPort&& other) noexcept
     : number_(other.number_), udp_(std::exchange(other.udp_, -1)) {}
+
+bool wait_until_listening(std::uint16_t port, const std::function<bool()>& running) {
+  std::array<char, 16> wanted{};
+  std::snprintf(wanted.data(), wanted.size(), ":%04X ", port);
+  constexpr const char* kListening = " 0A ";
+  for (int i = 0; i < 2000 && running(); ++i) {
+    for (const char* file : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+      std::istringstream lines(read_file(file));
+      for (std::string line; std::getline(lines, line);) {
+        const std::size_t at = line.find(wanted.data());
+        if (at != std::string::npos && at < 48 && line.find(kListening) != std::string::npos) return true;
+      }
+    }
+    usleep(5'000);
+  }
+  return false;
+}
 
 }  // namespace sidecar::perf

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace sidecar::perf {
 
@@ -19,5 +20,9 @@ class ReservedPort {
   std::uint16_t number_ = 0;
   int udp_ = -1;  // the reservation: UDP ports are numbered apart from TCP's, and nobody else here wants them
 };
+
+// Waits until somebody listens there, without connecting: some programs serve whoever comes first. False: it
+// took ten seconds, or `running` said no.
+bool wait_until_listening(std::uint16_t port, const std::function<bool()>& running);
 
 }  // namespace sidecar::perf

@@ -25,14 +25,14 @@ MAY = {
 # Third-party headers (or generated ones): only files that match may include them. tests may include all but
 # CUDA's, which are not there on every machine.
 ENTRY_POINTS = (
-    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|perf/((tool|report)/)?\w+\.(cc|h)"
+    r"control/(sidecard|options)\w*\.cc|client/(sidecarctl|ctl)[\w/]*\.(cc|h)|perf/((tool|report|perftest)/)?\w+\.(cc|h)"
 )
 CUDA = r"(cuda|driver_types|nv)"
 OWNER = [
     (r"uv\.h|uv/", r"core/"),
     (r"spdlog/", r"core/log\.cc"),
     (CUDA, r"core/cuda_|tests/gpu/"),
-    (r"(ucp|uct|ucs|ucm)/", r"am_protocol/|perf/(tool/)?raw_"),
+    (r"(ucp|uct|ucs|ucm)/", r"am_protocol/|perf/(tool/)?raw_|perf/perftest/"),
     (r"flatbuffers/|.*_generated\.h", r"am_protocol/"),
     (r"grpc|google/protobuf|prometheus/", r"control/|client/registration"),
     (r".*\.pb\.h", r"control/|client/registration"),

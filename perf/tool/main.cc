@@ -9,6 +9,7 @@
 #include "perf/report/report.h"
 #include "perf/tool/compare.h"
 #include "perf/tool/local.h"
+#include "perf/tool/serve_perftest.h"
 #include "perf/tool/take.h"
 
 namespace sidecar::perf {
@@ -152,8 +153,10 @@ int run(const Settings& settings) {
 
 int run_report(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr, "usage: sidecar-perf report DIR\nTurns DIR/*.jsonl, made with --json, into DIR/report.html and "
-                         "DIR/report.md.\n");
+    std::fprintf(
+        stderr,
+        "usage: sidecar-perf report DIR\nTurns DIR/*.jsonl, made with --json, into DIR/report.html and "
+        "DIR/report.md.\n");
     return 2;
   }
   return report(argv[2], std::cout, std::cerr);
@@ -161,11 +164,15 @@ int run_report(int argc, char** argv) {
 
 int run_main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "report") return run_report(argc, argv);
+  if (argc > 1 && std::string_view(argv[1]) == "--serve-perftest")
+    return run_perftest_server(argc - 1, argv + 1);
   CLI::App app(
       "Measures the service beside the machine's own speed. On two hosts: `sidecar-perf` on one, "
       "`sidecar-perf "
       "HOST -t TEST` on the other, each beside running sidecars; or `sidecar-perf --local -t TEST` on one "
-      "machine, which starts and stops them. `sidecar-perf report DIR` makes a page of charts of what --json wrote.",
+      "machine, which starts and stops them. `sidecar-perf report DIR` makes a page of charts of what --json "
+      "wrote. `sidecar-perf --serve-perftest` "
+      "serves stock ucx_perftest clients (--help after it).",
       "sidecar-perf");
   Settings settings;
   std::vector<std::string> sizes, sidecars;
