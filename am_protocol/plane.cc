@@ -1,5 +1,6 @@
 #include "am_protocol/plane.h"
 
+#include <cstring>
 #include <utility>
 
 #include "am_protocol/am_ids.h"
@@ -18,13 +19,13 @@ constexpr int kFifoLooks = 64;
 constexpr std::uint32_t kSilentCallsMax = 1u << 17;
 constexpr TimeNs kStuckNs = 1 * kSecond;
 
-ucs_status_ptr_t send_own_word(ucp_ep_h to_self) {
-  static constexpr std::uint64_t kWord = 0;  // the header stays where it is until the send completes
+// `word` stays where it is until the send completes.
+ucs_status_ptr_t send_own_word(ucp_ep_h to_self, const std::uintptr_t& word) {
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK;
   param.flags = UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = [](void* request, ucs_status_t, void*) noexcept { ucp_request_free(request); };
-  return ucp_am_send_nbx(to_self, kSelfAmId, &kWord, sizeof(kWord), nullptr, 0, &param);
+  return ucp_am_send_nbx(to_self, kSelfAmId, &word, sizeof(word), nullptr, 0, &param);
 }
 
 }  // namespace
@@ -197,7 +198,7 @@ bool Plane::speak_to_self() {
     to_self_ = endpoint;
   }
   touch();
-  return !UCS_PTR_IS_ERR(send_own_word(to_self_->ucp));
+  return !UCS_PTR_IS_ERR(send_own_word(to_self_->ucp, own_word_));
 }
 
 // UCX_ERR_BUSY is normal: about every second attempt on shared memory. The loop just progresses again.
@@ -266,9 +267,14 @@ ucs_status_t Plane::on_unknown(void* plane, const void* header, size_t header_by
                                              bytes, *param, false);
 }
 
-ucs_status_t Plane::on_own_word(void* plane, const void*, size_t, void*, size_t,
-                                const ucp_am_recv_param_t*) noexcept {
-  static_cast<Plane*>(plane)->heard();
+// From anybody else it is an id that we do not know.
+ucs_status_t Plane::on_own_word(void* plane, const void* header, size_t header_bytes, void* data,
+                                size_t bytes, const ucp_am_recv_param_t* param) noexcept {
+  auto* const self = static_cast<Plane*>(plane);
+  const bool ours = header_bytes == sizeof(self->own_word_) && bytes == 0 &&
+                    std::memcmp(header, &self->own_word_, header_bytes) == 0;
+  if (!ours) return on_unknown(plane, header, header_bytes, data, bytes, param);
+  self->heard();
   return UCS_OK;
 }
 

@@ -139,6 +139,7 @@ class Plane final : public EventSource {
 
   // See listen_for_self().
   Endpoint* to_self_ = nullptr;
+  const std::uintptr_t own_word_ = reinterpret_cast<std::uintptr_t>(this);  // nobody else's
   std::uint32_t silent_calls_ = 0;  // of UCX's progress, since anything arrived or was last looked into
   TimeNs spoke_to_self_ns_ = 0;     // 0: no answer is due
 };
