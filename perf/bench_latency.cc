@@ -3,11 +3,9 @@
 // process does.
 #include <array>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
-#include "am_protocol/codec.h"
-#include "core/check.h"
 #include "perf/bench.h"
+#include "perf/chain_reference.h"
 #include "perf/process.h"
 #include "perf/shared_page.h"
 
@@ -17,7 +15,6 @@ namespace {
 constexpr std::uint32_t kCountMax = 100'000;
 constexpr std::size_t kObjectBytes = 64;
 constexpr std::uint64_t kSpacingNs = 200'000;  // as raw_chain: everybody is asleep again
-constexpr std::chrono::minutes kBlockMax{2};
 
 struct Page {
   std::uint32_t total = 0;  // messages over all blocks
@@ -61,50 +58,6 @@ void consume(Client& client, Page& page) {
     must(client.mark_done(id), "mark_done");
     page.arrived.increment();
   }
-}
-
-// What raw_chain passes along on each of its hops: as many bytes as our three messages for such an object
-// have on average, so that it moves the same bytes in all.
-std::size_t header_bytes() {
-  ChunkMeta meta;
-  meta.id.assign(id_of(12345));
-  meta.num_chunks = 1;
-  meta.kind = ChunkKind::kObject;
-  meta.bytes = kObjectBytes;
-  Encoder encoder;
-  Message message;
-  alignas(16) std::array<std::byte, kHeaderBytesMax> buffer;
-  auto& send = renew<Send>(message);
-  send.request = 12345;
-  send.meta = meta;
-  const std::array<Rank, 1> to{1};
-  CHECK(send.destinations.add_group(to));
-  send.inline_bytes = kObjectBytes;
-  std::size_t sum = encoder.encode(message, buffer);
-  auto& chunk = renew<Chunk>(message);
-  chunk.transfer = {12345, 12345};
-  chunk.meta = meta;
-  chunk.is_inline = true;
-  chunk.inline_bytes = kObjectBytes;
-  sum += encoder.encode(message, buffer);
-  auto& reply = renew<Reply>(message);
-  reply.request = 12345;
-  reply.meta = meta;
-  reply.where = Where::kInline;
-  reply.inline_bytes = kObjectBytes;
-  sum += encoder.encode(message, buffer);
-  return sum / 3;
-}
-
-// p50 of one run of raw_chain, microseconds.
-double raw_chain_us(std::uint32_t count, std::uint32_t warmup) {
-  Process chain({.argv = {program_folder() + "/raw_chain", "--header", std::to_string(header_bytes()),
-                          "--count", std::to_string(count), "--warmup", std::to_string(warmup),
-                          "--spacing-us", std::to_string(kSpacingNs / 1000)},
-                 .talk = true});
-  const auto line = chain.read_line(kBlockMax);
-  if (!line) give_up("raw_chain gave no result");
-  return nlohmann::json::parse(*line).at("p50_us").get<double>();
 }
 
 }  // namespace
@@ -154,11 +107,11 @@ std::vector<BenchRow> bench_latency(const BenchSettings& settings) {
     ours_p99.add(taken.percentile(99));
     return taken.median();
   };
-  Pairs pairs = run_pairs(pairs_wanted, ours, [&] { return raw_chain_us(count, warmup); });
+  Pairs pairs = run_pairs(pairs_wanted, ours, [&] { return raw_chain_us(count, warmup, kSpacingNs); });
   for (Process& stage : stages) stage.wait(std::chrono::seconds(10));
   BenchRow row = row_of("object-64B-three-hops", pairs, "us", "raw_chain", Bar::kAtMost, 1.5);
   row.numbers.emplace_back("ours_p99_us", ours_p99.median());
-  row.numbers.emplace_back("header_bytes", static_cast<double>(header_bytes()));
+  row.numbers.emplace_back("header_bytes", static_cast<double>(chain_header_bytes()));
   return {row};
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "perf/chain_reference.h"
 #include "perf/perftest_client.h"
 #include "perf/tool/take.h"
 
@@ -10,6 +11,7 @@ namespace sidecar::perf {
 namespace {
 
 constexpr std::uint64_t kKiB = 1 << 10, kMiB = 1 << 20;
+constexpr std::uint64_t kChainMax = 5000;
 
 struct Reference {
   std::string name;
@@ -57,12 +59,10 @@ std::optional<Reference> reference_for(Session& session, const std::string& test
     return Reference{"ucx_perftest ucp_am_bw",
                      [run] { return run_perftest(run, perftest_environment()).overall_mib_s; }};
   }
-  if (test == "object_lat") {
-    Job bare = job;
-    bare.bare = true;
-    bare.local = local;
-    return Reference{"three raw hops (am_lat)",
-                     [&session, bare] { return 3 * p50_us(session.run(find_test("am_lat"), bare)); }};
+  if (test == "object_lat" && local) {
+    const std::uint64_t count = std::min<std::uint64_t>(job.count, kChainMax);
+    return Reference{"raw_chain: three hops of bare UCX",
+                     [=] { return raw_chain_us(count, count / 10 + 1, job.spacing_ns); }};
   }
   if (local && (test == "chunk_lat" || test == "allocate_send"))
     return Reference{"memcpy", [size = job.size] { return memcpy_us(size); }};

@@ -22,11 +22,12 @@ struct Job {
   bool own_memory = false;        // the source is private memory: one copy on the way in
   bool bare = false;              // am_*: a bare progress loop instead of ours
   bool local = false;             // am_*: over shared memory; the others' sidecars know by themselves
+  std::uint64_t spacing_ns = 0;   // between two round trips
   std::string poll;               // event, adaptive, busy
   std::vector<Rank> from, to;     // the initiator's and the responder's ranks
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, test, run, size, count, outstanding, check, own_memory, bare, local,
-                                   poll, from, to)
+                                   spacing_ns, poll, from, to)
 
 // Chunk `i` of a run: many chunks share an id, so that neither ids nor one id's chunks grow with the run.
 inline constexpr std::uint64_t kChunksPerId = 1024;

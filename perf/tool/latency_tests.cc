@@ -57,6 +57,7 @@ void ping(Client& client, const Job& job, Kind kind, Recorder& recorder) {
   Sender sender(client, job, kind, "-there");
   recorder.begin();
   for (std::uint64_t i = 0; i < job.count; ++i) {
+    if (job.spacing_ns > 0) sleep_ns(job.spacing_ns);
     const std::uint64_t begin = monotonic_ns();
     SendHandle sent = sender.send(i, {job.to.at(0)});
     receive(client, job, "-back", i);

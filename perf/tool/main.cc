@@ -25,6 +25,9 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
   app.add_option("-w", test.warmup, "warm-up iterations [a tenth]");
   app.add_option("-D", test.seconds, "seconds that one measurement should take")->capture_default_str();
   app.add_option("-O", test.outstanding, "sends at once [the test's own]");
+  app.add_option("--spacing-us", test.spacing_us,
+                 "object_lat, chunk_lat: pause between two round trips, in which everybody falls asleep")
+      ->capture_default_str();
   app.add_option("--poll", test.poll,
                  "event, adaptive or busy, of both executors and with --local of sidecars")
       ->check(CLI::IsMember({"event", "adaptive", "busy"}))
@@ -47,6 +50,7 @@ Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size) {
   job.check = test.check;
   job.own_memory = test.own_memory;
   job.local = test.path == "local";
+  job.spacing_ns = test.spacing_us * 1000;
   job.poll = test.poll;
   return job;
 }

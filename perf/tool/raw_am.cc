@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <exception>
 #include <utility>
 
 #include "am_protocol/address.h"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr unsigned kAmId = 1;
 constexpr TimeNs kSpinNs = 50'000;  // the loop's own default
-constexpr int kPatienceMs = 10'000;
+constexpr int kPatienceMs = 1'000;
 
 void must(ucs_status_t status, const char* what) {
   if (status != UCS_OK) fail_measurement(std::string(what) + ": " + ucs_status_string(status));
@@ -178,27 +179,59 @@ namespace {
 
 class LoopDriver final : public Driver {
  public:
-  LoopDriver(RawAm& am, LoopOptions options) : am_(am), loop_(options) { loop_.add_source(&am_); }
+  LoopDriver(RawAm& am, LoopOptions options) : am_(am), loop_(options) {
+    loop_.add_source(&am_);
+    LoopHooks hooks;
+    hooks.on_step = [this] { return on_step(); };
+    loop_.set_hooks(std::move(hooks));
+  }
   ~LoopDriver() override { loop_.remove_source(&am_); }
   LoopDriver(const LoopDriver&) = delete;
   LoopDriver& operator=(const LoopDriver&) = delete;
-  void turn() override { loop_.run_once(Wait::kYes); }
+  void run(const Step& step) override {
+    step_ = &step;
+    loop_.kick();
+    loop_.run();
+    step_ = nullptr;
+    if (wrong_) std::rethrow_exception(std::exchange(wrong_, nullptr));
+  }
 
  private:
+  bool on_step() {
+    if (step_ == nullptr) return false;
+    Did did = Did::kAll;
+    try {
+      did = (*step_)();
+    } catch (...) {  // libuv is between us and run()
+      wrong_ = std::current_exception();
+    }
+    if (did == Did::kAll) {
+      step_ = nullptr;
+      loop_.stop();
+    }
+    return did == Did::kSomething;
+  }
+
   RawAm& am_;
+  const Step* step_ = nullptr;
+  std::exception_ptr wrong_;
   Loop loop_;
 };
 
 class BareDriver final : public Driver {
  public:
   BareDriver(RawAm& am, LoopOptions options) : am_(am), options_(options) {}
-  void turn() override {
-    const TimeNs begin = options_.policy == PollPolicy::kAdaptive ? Loop::now_ns() : 0;
-    for (;;) {
-      if (am_.progress(0)) return;
-      if (options_.policy == PollPolicy::kBusy) return;
-      if (options_.policy == PollPolicy::kAdaptive && Loop::now_ns() - begin < kSpinNs) continue;
-      if (!am_.arm()) continue;
+  void run(const Step& step) override {
+    TimeNs last = Loop::now_ns();
+    for (Did did = step(); did != Did::kAll; did = step()) {
+      const bool worked = am_.progress(0) || did == Did::kSomething;
+      if (options_.policy == PollPolicy::kBusy) continue;
+      if (options_.policy == PollPolicy::kAdaptive) {
+        const TimeNs now = Loop::now_ns();
+        if (worked) last = now;
+        if (now - last < kSpinNs) continue;
+      }
+      if (worked || !am_.arm()) continue;
       pollfd fd{am_.fd(), POLLIN, 0};
       ::poll(&fd, 1, kPatienceMs);
     }

@@ -4,6 +4,7 @@
 
 #include <ucp/api/ucp.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -60,12 +61,17 @@ class RawAm final : public EventSource {
   std::string wrong_;
 };
 
-// Who makes progress: our Loop, or what one would write without one. `poll` is event, adaptive or busy.
+// What an end does after each progress: what has come, and what to send next.
+enum class Did : std::uint8_t { kNothing, kSomething, kAll };
+using Step = std::function<Did()>;
+
+// Who makes progress: our Loop, as a sidecar runs it, or what one would write without one. `poll` is event,
+// adaptive or busy.
 class Driver {
  public:
   virtual ~Driver() = default;
-  // Makes progress, and sleeps as the policy says, until something was done.
-  virtual void turn() = 0;
+  // Until `step` says kAll. What it throws is thrown.
+  virtual void run(const Step& step) = 0;
 };
 std::unique_ptr<Driver> make_driver(RawAm& am, bool bare, const std::string& poll);
 

@@ -20,6 +20,7 @@ struct TestSettings {
   std::uint64_t warmup = 0;          // 0: a tenth of the iterations
   double seconds = 1;
   std::uint32_t outstanding = 0;  // 0: the test's own
+  std::uint64_t spacing_us = 0;
   std::string poll = "adaptive";
   std::string path = "net";  // --local: net, local
   std::uint32_t groups = 4;
