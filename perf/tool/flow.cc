@@ -67,20 +67,19 @@ void Pump::sent(Expected<void> result, std::uint64_t begin) {
   times_.add(now - begin);
   end_ns_ = now;
   ++ended_;
-  over_.notify_one();
+  if (is_over()) over_.notify_one();  // the waiting thread is not woken for each: it would take part
 }
 
 void Pump::stop() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
+  over_.notify_one();
 }
 
 void Pump::wait(Recorder& recorder) {
   std::unique_lock lock(mutex_);
-  const auto all = [this] {
-    return ended_ == begun_ && (stopping_ || (!name_.endless && ended_ == job_.count));
-  };
-  if (!over_.wait_for(lock, kRunMax, all)) fail_measurement("chunks did not arrive in time");
+  if (!over_.wait_for(lock, kRunMax, [this] { return is_over(); }))
+    fail_measurement("chunks did not arrive in time");
   if (!wrong_.empty()) fail_measurement(wrong_);
   if (name_.endless)
     take(client_.close_stream(name_.run + "-stream", static_cast<ChunkIndex>(begun_), to_), "close_stream");
@@ -130,13 +129,13 @@ void Drain::one_is_over(const std::string& wrong, bool end) {
   if (wrong_.empty()) wrong_ = wrong;
   if (end || !wrong.empty()) ended_ = true;
   --under_way_;
-  over_.notify_one();
+  if (is_over()) over_.notify_one();
 }
 
 void Drain::wait() {
   std::unique_lock lock(mutex_);
-  const auto all = [this] { return under_way_ == 0 && (ended_ || (!name_.endless && begun_ == job_.count)); };
-  if (!over_.wait_for(lock, kRunMax, all)) fail_measurement("chunks did not arrive in time");
+  if (!over_.wait_for(lock, kRunMax, [this] { return is_over(); }))
+    fail_measurement("chunks did not arrive in time");
   if (!wrong_.empty()) fail_measurement(wrong_);
 }
 

@@ -34,6 +34,9 @@ class Pump {
   void send_next();
   void send(std::uint64_t i, std::uint64_t begin);
   void sent(Expected<void> result, std::uint64_t begin);
+  [[nodiscard]] bool is_over() const {
+    return ended_ == begun_ && (stopping_ || (!name_.endless && ended_ == job_.count));
+  }
 
   Client& client_;
   const FlowName name_;
@@ -63,6 +66,9 @@ class Drain {
   void receive_next();
   void received(std::uint64_t i, Expected<View> view);
   void one_is_over(const std::string& wrong, bool end = false);
+  [[nodiscard]] bool is_over() const {
+    return under_way_ == 0 && (ended_ || (!name_.endless && begun_ == job_.count));
+  }
 
   Client& client_;
   const FlowName name_;
