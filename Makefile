@@ -21,7 +21,7 @@ PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftabl
   libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \
   libgrpc++-dev libssl-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
   libmimalloc-dev libnuma-dev libexpected-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev \
-  libgtest-dev libgmock-dev libbenchmark-dev etcd-server
+  libgtest-dev libgmock-dev libbenchmark-dev valgrind etcd-server
 PYTHON_PACKAGES := python3-dev python3-venv python3-numpy python3-torch
 PYTHON := $(CURDIR)/.venv/bin/python
 CHECK_PACKAGES := clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev

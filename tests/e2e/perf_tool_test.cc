@@ -62,7 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Over, PerfTests,
                            return std::string(std::get<0>(about.param)) + "_" + std::get<1>(about.param);
                          });
 
-TEST_P(PerfTests, SmokeEveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
+TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
   const auto [path, test] = GetParam();
   const bool raw = std::string(test).starts_with("am_");
   const auto all = results({"--local", "--path", path, "-t", test, "-n", "30", "-s", "64,200000", "--check",
@@ -88,7 +88,7 @@ TEST_P(PerfTests, SmokeEveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
   EXPECT_EQ(all[1].at("size"), 200000);
 }
 
-TEST_F(PerfTool, TwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
+TEST_F(PerfTool, SmokeTwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
   Cluster cluster({.nodes = {"a", "b"}});
   const perf::ReservedPort port;
   const auto beside = [&](Rank rank, const char* node) {
