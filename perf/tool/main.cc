@@ -17,8 +17,9 @@ namespace {
 
 void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string>& sizes) {
   std::string names;
-  for (const TestKind& kind : all_tests())
-    names += std::string("\n  ") + kind.name + ": " + kind.what + " [" + kind.sizes + "]";
+  for (const TestKind& kind : all_tests()) {
+    for (const char* part : {"\n  ", kind.name, ": ", kind.what, " [", kind.sizes, "]"}) names.append(part);
+  }
   app.add_option("-t", test.test, "the test:" + names);
   app.add_option("-s", sizes, "sizes: 4K,64K or 4K:256M (doubling)")->delimiter(',');
   app.add_option("-n", test.iterations, "iterations; without it as many as fit into -D");
@@ -105,7 +106,8 @@ std::vector<TestSettings> read_batch(const std::string& path, const TestSettings
     line = line.substr(0, line.find('#'));
     const std::size_t options = line.find(" -");
     if (line.find_first_not_of(" \t") == line.npos) continue;
-    if (options == line.npos) fail_measurement(path + ": a line is a name and options: " + line);
+    if (options == line.npos)
+      fail_measurement(std::string(path).append(": a line is a name and options: ").append(line));
     CLI::App app("a line of " + path);
     TestSettings& test = tests.emplace_back(defaults);
     std::vector<std::string> sizes;

@@ -43,13 +43,13 @@ class Instructions : public ::testing::Test {
     for (const char* function : {"take_arrivals", "take_received", "take_sent"})
       valgrind.push_back(std::string("--toggle-collect=sidecar::UcxTransportImpl::") + function + "*");
     {
-      Cluster cluster({.nodes = {"a", "b"}, .places = {{.enter = valgrind}, {}}, .flags = {"--poll", "event"}});
+      Cluster cluster(
+          {.nodes = {"a", "b"}, .places = {{.enter = valgrind}, {}}, .flags = {"--poll", "event"}});
       const perf::ReservedPort port;
       const auto end = [&](std::vector<std::string> arguments, Rank rank, const char* node) {
         arguments.insert(arguments.begin(), perf::program_path("sidecar-perf"));
-        arguments.insert(arguments.end(),
-                         {"-p", std::to_string(port.number()), "--sidecar",
-                          std::to_string(rank) + "@" + cluster.address(rank) + "/" + node});
+        arguments.insert(arguments.end(), {"-p", std::to_string(port.number()), "--sidecar",
+                                           std::to_string(rank) + "@" + cluster.address(rank) + "/" + node});
         return perf::Process({.argv = std::move(arguments), .log = folder_.path() + "/log"});
       };
       perf::Process other = end({"--once"}, 1, "b");
