@@ -51,7 +51,7 @@ class PerfTool : public ::testing::Test {
   perf::Folder folder_{"/tmp/perf-tool"};
 };
 
-using PathAndTest = std::tuple<const char*, const char*>;
+using PathAndTest = std::tuple<std::string, std::string>;
 class PerfTests : public PerfTool, public ::testing::WithParamInterface<PathAndTest> {};
 INSTANTIATE_TEST_SUITE_P(Over, PerfTests,
                          ::testing::Combine(::testing::Values("net", "local"),
@@ -59,19 +59,19 @@ INSTANTIATE_TEST_SUITE_P(Over, PerfTests,
                                                               "chunk_lat", "chunk_bw", "allocate_send",
                                                               "fanout", "stream", "manytoone", "sharded")),
                          [](const auto& about) {
-                           return std::string(std::get<0>(about.param)) + "_" + std::get<1>(about.param);
+                           return std::get<0>(about.param) + "_" + std::get<1>(about.param);
                          });
 
 TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
-  const auto [path, test] = GetParam();
-  const bool raw = std::string(test).starts_with("am_");
+  const auto& [path, test] = GetParam();
+  const bool raw = test.starts_with("am_");
   const auto all = results({"--local", "--path", path, "-t", test, "-n", "30", "-s", "64,200000", "--check",
                             "--groups", "3", "--poll", "event"});
   ASSERT_EQ(all.size(), 2u);
   for (const auto& result : all) {
     EXPECT_EQ(result.at("test"), test);
     EXPECT_EQ(result.at("path"), path);
-    const bool several = std::string(test) == "manytoone";
+    const bool several = test == "manytoone";
     EXPECT_EQ(result.at("iterations"), several ? 90 : 30);
     EXPECT_GT(result.at("bandwidth_mib_s").at("overall"), 0);
     EXPECT_GT(result.at("latency_us").at("p50"), 0);
@@ -82,7 +82,7 @@ TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
     EXPECT_EQ(counted, result.at("iterations"));
     const std::string transports = result.at("transports");
     if (!raw) {
-      EXPECT_EQ(transports.find("sysv") != transports.npos, std::string(path) == "local") << transports;
+      EXPECT_EQ(transports.find("sysv") != transports.npos, path == "local") << transports;
     }
   }
   EXPECT_EQ(all[1].at("size"), 200000);
