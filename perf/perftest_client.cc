@@ -4,10 +4,11 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <sstream>
+#include <thread>
 
 #include "perf/bench.h"
-#include "perf/port.h"
 #include "perf/shared_page.h"
 
 namespace sidecar::perf {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr const char* kProgram = "/usr/bin/ucx_perftest";
 constexpr std::chrono::minutes kRunMax{2};
+constexpr std::uint64_t kUnderWayNs = 500'000'000;  // for two processes to connect and warm up
 
 std::vector<std::string> arguments(const PerftestRun& run, std::uint16_t port) {
   std::vector<std::string> list{kProgram,
@@ -30,6 +32,8 @@ std::vector<std::string> arguments(const PerftestRun& run, std::uint16_t port) {
                                 std::to_string(run.outstanding),
                                 "-p",
                                 std::to_string(port),
+                                "-R",
+                                std::to_string(run.percentile),
                                 "-f",
                                 "-v"};
   if (run.sleeps) list.insert(list.end(), {"-E", "sleep"});
@@ -80,6 +84,25 @@ PerftestFigures run_perftest_client(const PerftestRun& run, const std::string& h
   }
   if (last.empty()) give_up("ucx_perftest gave no result");
   return {last[1], last[2], last[3], last[4], last[5], last[6], last[7]};
+}
+
+double run_perftests_at_once(const PerftestRun& run, std::size_t many,
+                             const std::vector<std::string>& environment) {
+  std::vector<double> figures(many);
+  {
+    std::vector<std::jthread> threads;
+    for (double& figure : figures)
+      threads.emplace_back([&] { figure = run_perftest(run, environment).overall_mib_s; });
+  }
+  return std::accumulate(figures.begin(), figures.end(), 0.0);
+}
+
+PerftestLoad::PerftestLoad(const PerftestRun& run, const std::vector<std::string>& environment)
+    : server_(start_perftest_server(run, port_.number(), environment)) {
+  std::vector<std::string> argv = arguments(run, port_.number());
+  argv.insert(argv.begin() + 1, "127.0.0.1");
+  client_ = Process({.argv = std::move(argv), .environment = environment, .log = "/dev/null"});
+  sleep_ns(kUnderWayNs);
 }
 
 PerftestFigures run_perftest(const PerftestRun& run, const std::vector<std::string>& environment) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/port.h"
 #include "perf/process.h"
 
 namespace sidecar::perf {
@@ -16,7 +17,8 @@ struct PerftestRun {
   std::uint64_t count = 0;
   std::uint64_t warmup = 0;
   std::uint32_t outstanding = 1;
-  bool sleeps = false;  // -E sleep: waits for events instead of polling
+  bool sleeps = false;     // -E sleep: waits for events instead of polling
+  double percentile = 50;  // of typical_us
 };
 
 struct PerftestFigures {
@@ -38,5 +40,18 @@ PerftestFigures run_perftest_client(const PerftestRun& run, const std::string& h
                                     const std::vector<std::string>& environment);
 // Both, on this machine.
 PerftestFigures run_perftest(const PerftestRun& run, const std::vector<std::string>& environment);
+// MiB/s of `many` of them at once, together.
+double run_perftests_at_once(const PerftestRun& run, std::size_t many,
+                             const std::vector<std::string>& environment);
+
+// Keeps one going as long as it lives; it is under way when the constructor returns.
+class PerftestLoad {
+ public:
+  PerftestLoad(const PerftestRun& run, const std::vector<std::string>& environment);
+
+ private:
+  ReservedPort port_;
+  Process server_, client_;
+};
 
 }  // namespace sidecar::perf

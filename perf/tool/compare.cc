@@ -5,6 +5,7 @@
 
 #include "perf/chain_reference.h"
 #include "perf/perftest_client.h"
+#include "perf/tool/flow.h"
 #include "perf/tool/take.h"
 
 namespace sidecar::perf {
@@ -12,13 +13,17 @@ namespace {
 
 constexpr std::uint64_t kKiB = 1 << 10, kMiB = 1 << 20;
 constexpr std::uint64_t kChainMax = 5000;
+constexpr std::uint64_t kEndless = 1'000'000'000;
 
 struct Reference {
   std::string name;
   std::function<double()> measure;
 };
 
-double p50_us(const Recorder& recorder) { return static_cast<double>(recorder.times().percentile(50)) / 1e3; }
+double percentile_us(const Recorder& recorder, double percent) {
+  return static_cast<double>(recorder.times().percentile(percent)) / 1e3;
+}
+double p50_us(const Recorder& recorder) { return percentile_us(recorder, 50); }
 double mib_s(const Recorder& recorder, const Job& job) {
   return static_cast<double>(recorder.times().count()) * static_cast<double>(job.size) /
          static_cast<double>(kMiB) / recorder.seconds();
@@ -38,6 +43,33 @@ double memcpy_us(std::uint64_t size) {
   return times.median();
 }
 
+std::optional<Reference> perftest_for(const std::string& test, const TestSettings& settings, const Job& job) {
+  PerftestRun run{.test = "ucp_am_bw",
+                  .size = job.size,
+                  .count = std::max<std::uint64_t>(job.count, 4),
+                  .warmup = 2ull * job.outstanding,
+                  .outstanding = job.outstanding};
+  if (test == "chunk_bw" || test == "sharded")
+    return Reference{"ucx_perftest ucp_am_bw",
+                     [run] { return run_perftest(run, perftest_environment()).overall_mib_s; }};
+  if (test == "manytoone") {
+    run.sleeps = true;  // there are not so many cores
+    return Reference{"as many ucx_perftest ucp_am_bw, sleeping, together", [run, many = settings.groups] {
+                       return run_perftests_at_once(run, many, perftest_environment());
+                     }};
+  }
+  if (test == "stream") {
+    const PerftestRun beside{
+        .test = "ucp_am_bw", .size = kBackgroundBytes, .count = kEndless, .outstanding = 2};
+    run = {.test = "ucp_am_lat", .size = job.size, .count = job.count, .percentile = 99};
+    return Reference{"ucx_perftest ucp_am_lat beside ucp_am_bw of 64 MiB, 99 %", [run, beside] {
+                       const PerftestLoad load(beside, perftest_environment());
+                       return run_perftest(run, perftest_environment()).typical_us;
+                     }};
+  }
+  return std::nullopt;
+}
+
 std::optional<Reference> reference_for(Session& session, const std::string& test,
                                        const TestSettings& settings, const Job& job) {
   const bool local = settings.path == "local";
@@ -49,16 +81,8 @@ std::optional<Reference> reference_for(Session& session, const std::string& test
                        return test == "am_lat" ? p50_us(recorder) : mib_s(recorder, bare);
                      }};
   }
-  const bool flows = test == "chunk_bw" || test == "manytoone" || test == "sharded";
-  if (flows && !local && has_perftest() && session.other_host().starts_with("127.")) {
-    const PerftestRun run{.test = "ucp_am_bw",
-                          .size = job.size,
-                          .count = std::max<std::uint64_t>(job.count, 4),
-                          .warmup = 2ull * job.outstanding,
-                          .outstanding = job.outstanding};
-    return Reference{"ucx_perftest ucp_am_bw",
-                     [run] { return run_perftest(run, perftest_environment()).overall_mib_s; }};
-  }
+  if (!local && has_perftest() && session.other_host().starts_with("127."))
+    return perftest_for(test, settings, job);
   if (test == "object_lat" && local) {
     const std::uint64_t count = std::min<std::uint64_t>(job.count, kChainMax);
     return Reference{"raw_chain: three hops of bare UCX",
@@ -83,6 +107,8 @@ void set_bar(Compared& compared, const TestSettings& settings, const Job& job, s
   if (test == "am_lat" && settings.path == "net" && settings.poll == "busy") return most(1.05);
   if (test == "am_lat" && settings.path == "net" && settings.poll == "event") return most(1.10);
   if (test == "object_lat" && settings.path == "local" && settings.poll == "event") return most(1.3);
+  if (test == "manytoone" && settings.path == "net" && settings.groups == 8) return least(0.9);
+  if (test == "stream" && settings.path == "net") return most(3);
 }
 
 }  // namespace
@@ -92,9 +118,10 @@ std::optional<Compared> compare(Session& session, const TestKind& test, const Te
   auto reference = reference_for(session, test.name, settings, job);
   if (!reference) return std::nullopt;
   const bool times = test.latency || test.name == std::string("allocate_send");
+  const double percent = test.name == std::string("stream") ? 99 : 50;
   const auto ours = [&] {
     const Recorder recorder = session.run(test, job);
-    return times ? p50_us(recorder) : mib_s(recorder, job);
+    return times ? percentile_us(recorder, percent) : mib_s(recorder, job);
   };
   Pairs pairs = run_pairs(settings.pairs, ours, reference->measure);
   Compared compared{reference->name,        times ? "us" : "MiB/s",

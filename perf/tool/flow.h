@@ -12,6 +12,9 @@
 
 namespace sidecar::perf {
 
+// What stream's objects run beside.
+inline constexpr std::uint64_t kBackgroundBytes = 64 << 20;
+
 // How a run's chunks are named: a run has several flows when several send.
 struct FlowName {
   std::string run;

@@ -91,8 +91,6 @@ void respond(const End& end, const Job& job, Kind kind, const Ready& ready) {
   pong(client, job, kind);
 }
 
-// What stream's objects run beside.
-constexpr std::uint64_t kBackgroundBytes = 64 << 20;
 Job background(const Job& job) {
   Job other = job;
   other.size = kBackgroundBytes;
