@@ -88,7 +88,7 @@ TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
   EXPECT_EQ(all[1].at("size"), 200000);
 }
 
-TEST_F(PerfTool, SmokeTwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
+TEST_F(PerfTool, TwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
   Cluster cluster({.nodes = {"a", "b"}});
   const perf::ReservedPort port;
   const auto beside = [&](Rank rank, const char* node) {
