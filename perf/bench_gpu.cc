@@ -5,6 +5,7 @@
 
 #include "core/cuda_driver.h"
 #include "perf/bench.h"
+#include "perf/gpu_copy.h"
 #include "perf/shared_page.h"
 
 namespace sidecar::perf {
@@ -12,53 +13,6 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kBytes = 256 * kMiB;
-
-// What a program that only copies would do: one stream, pinned memory, nothing else.
-class PlainCopy {
- public:
-  explicit PlainCopy(CudaApi& cuda) : cuda_(cuda) {
-    from_ = take(cuda.allocate(0, kBytes), "GPU memory");
-    to_ = take(cuda.allocate_host(0, kBytes), "pinned memory");
-    stream_ = take(cuda.create_stream(0), "a stream");
-    check(cuda.fill(0, from_, 7, kBytes, stream_));
-    check(cuda.synchronize(0, stream_));
-  }
-  ~PlainCopy() {
-    (void)cuda_.destroy_stream(0, stream_);
-    (void)cuda_.free_host(0, to_);
-    (void)cuda_.free(0, from_);
-  }
-  PlainCopy(const PlainCopy&) = delete;
-  PlainCopy& operator=(const PlainCopy&) = delete;
-
-  double seconds() {
-    const std::uint64_t begin = monotonic_ns();
-    check(cuda_.copy_to_host(0, to_, from_, kBytes, stream_));
-    check(cuda_.synchronize(0, stream_));
-    return static_cast<double>(monotonic_ns() - begin) / 1e9;
-  }
-  [[nodiscard]] Tensor tensor() const {
-    Tensor tensor{reinterpret_cast<const void*>(from_), Dtype::kU8, {kBytes}};
-    tensor.on_gpu = true;
-    tensor.stream = reinterpret_cast<void*>(stream_);
-    return tensor;
-  }
-
- private:
-  template <class T>
-  static T take(Result<T> result, const char* what) {
-    if (!result) give_up(std::string("no ") + what + ": " + to_string(result.error()));
-    return *result;
-  }
-  static void check(const Status& status) {
-    if (!status) give_up(to_string(status.error()));
-  }
-
-  CudaApi& cuda_;
-  CudaAddress from_{};
-  void* to_ = nullptr;
-  CudaStream stream_{};
-};
 
 // Ranks 0 and 1 on one node, 2 on another.
 class GpuCluster {
@@ -125,7 +79,7 @@ std::vector<BenchRow> bench_gpu(const BenchSettings& settings) {
     std::printf("gpu rows left out: %s\n", to_string(cuda.error()).c_str());
     return rows;
   }
-  PlainCopy plain(**cuda);
+  GpuCopy plain(**cuda, kBytes);
   for (const char* arena : {"shared", "cuda"}) {
     GpuCluster cluster(arena, 1);
     cluster.captured(plain.tensor());

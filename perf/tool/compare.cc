@@ -81,6 +81,9 @@ std::optional<Reference> reference_for(Session& session, const std::string& test
                        return test == "am_lat" ? p50_us(recorder) : mib_s(recorder, bare);
                      }};
   }
+  if (test == "d2h_send")
+    return Reference{"a plain copy into pinned memory",
+                     [size = job.size] { return plain_gpu_copy_us(size); }};
   if (!local && has_perftest() && session.other_host().starts_with("127."))
     return perftest_for(test, settings, job);
   if (test == "object_lat" && local) {
@@ -117,8 +120,9 @@ std::optional<Compared> compare(Session& session, const TestKind& test, const Te
                                 const Job& job) {
   auto reference = reference_for(session, test.name, settings, job);
   if (!reference) return std::nullopt;
-  const bool times = test.latency || test.name == std::string("allocate_send");
-  const double percent = test.name == std::string("stream") ? 99 : 50;
+  const std::string name = test.name;
+  const bool times = test.latency || name == "allocate_send" || name == "d2h_send";
+  const double percent = name == "stream" ? 99 : 50;
   const auto ours = [&] {
     const Recorder recorder = session.run(test, job);
     return times ? percentile_us(recorder, percent) : mib_s(recorder, job);

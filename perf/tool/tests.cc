@@ -27,6 +27,8 @@ const std::vector<TestKind>& all_tests() {
        SIDECAR_PERF_ENDS(manytoone)},
       {"sharded", "chunks that two members of a group bring together", false, 2, 1, "16M", 2,
        SIDECAR_PERF_ENDS(sharded)},
+      {"d2h_send", "chunks out of GPU memory, until it may be written again", false, 1, 1, "16M,256M", 1,
+       SIDECAR_PERF_ENDS(d2h_send)},
   };
   return tests;
 }

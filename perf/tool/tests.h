@@ -40,8 +40,12 @@ SIDECAR_PERF_TEST(fanout);
 SIDECAR_PERF_TEST(manytoone);
 SIDECAR_PERF_TEST(sharded);
 SIDECAR_PERF_TEST(stream);
+SIDECAR_PERF_TEST(d2h_send);
 SIDECAR_PERF_TEST(am_lat);
 SIDECAR_PERF_TEST(am_bw);
 #undef SIDECAR_PERF_TEST
+
+// What d2h_send is set beside: a plain copy into pinned memory, median of nine.
+double plain_gpu_copy_us(std::uint64_t size);
 
 }  // namespace sidecar::perf

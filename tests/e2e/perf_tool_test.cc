@@ -2,6 +2,7 @@
 // something is wrong. What it measures here means nothing.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -179,6 +180,8 @@ TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
   says({"--local", "-t", "am_lat", "--path", "moon"}, "moon");
   says({"--local", "-b", "/nowhere/batch"}, "cannot read /nowhere/batch");
   says({"--local", "-t", "am_lat", "-c", "4095"}, "4095");
+  if (access("/dev/nvidiactl", F_OK) != 0)
+    says({"--local", "-t", "d2h_send", "-n", "3", "-s", "1M"}, "NVIDIA");
   const perf::ReservedPort port;
   says({"127.0.0.1", "-t", "am_lat", "-p", std::to_string(port.number())},
        "no sidecar-perf waits at 127.0.0.1:");
