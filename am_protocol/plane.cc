@@ -174,6 +174,7 @@ void Plane::listen_for_self() {
   if (spoke_to_self_ns_ == 0) {
     if (speak_to_self()) spoke_to_self_ns_ = Loop::now_ns();
   } else if (Loop::now_ns() - spoke_to_self_ns_ >= kStuckNs) {
+    spoke_to_self_ns_ = 0;  // said again a second later, if nothing could be done
     owner_.on_stuck(*this);
   }
 }

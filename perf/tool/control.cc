@@ -35,6 +35,16 @@ std::unique_ptr<addrinfo, FreeAddresses> resolve(const std::string& host, std::u
   return std::unique_ptr<addrinfo, FreeAddresses>(list);
 }
 
+// Small lines go at once, and an end whose host has vanished is noticed within half a minute.
+void prepare(int socket) {
+  const int on = 1, idle_s = 10, interval_s = 5, probes = 3;
+  setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+  setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 }  // namespace
 
 void Control::say(const nlohmann::json& message) const {
@@ -113,8 +123,7 @@ ControlListener::ControlListener(const std::string& address, std::uint16_t port)
 Control ControlListener::accept() const {
   Fd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!socket.valid()) fail_measurement("cannot accept a connection: " + errno_text());
-  const int on = 1;
-  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  prepare(socket.get());
   return Control(std::move(socket));
 }
 
@@ -125,8 +134,7 @@ Control connect_control(const std::string& host, std::uint16_t port, std::chrono
     for (const addrinfo* one = list.get(); one != nullptr; one = one->ai_next) {
       Fd socket(::socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
       if (!socket.valid() || connect(socket.get(), one->ai_addr, one->ai_addrlen) != 0) continue;
-      const int on = 1;
-      setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      prepare(socket.get());
       return Control(std::move(socket));
     }
     if (std::chrono::steady_clock::now() >= until)

@@ -53,16 +53,18 @@ Future<void> done(Client& client, const Job& job, const char* way, std::uint64_t
   return client.mark_done_async(name.id, name.chunk);
 }
 
-void ping(Client& client, const Job& job, Kind kind, Recorder& recorder) {
+// `answer`: what comes back; the same job but for its size and what it is. `halves`: of the time there and
+// back.
+void ping(Client& client, const Job& job, Kind kind, const Job& answer, bool halves, Recorder& recorder) {
   Sender sender(client, job, kind, "-there");
   recorder.begin();
   for (std::uint64_t i = 0; i < job.count; ++i) {
     if (job.spacing_ns > 0) sleep_ns(job.spacing_ns);
     const std::uint64_t begin = monotonic_ns();
     SendHandle sent = sender.send(i, {job.to.at(0)});
-    receive(client, job, "-back", i);
+    receive(client, answer, "-back", i);
     const std::uint64_t end = monotonic_ns();
-    recorder.add((end - begin) / 2, end);
+    recorder.add(halves ? (end - begin) / 2 : end - begin, end);
     Future<void> is_done = done(client, job, "-back", i);
     take(sent.delivered.get(), "send");
     take(is_done.get(), "mark_done");
@@ -70,8 +72,8 @@ void ping(Client& client, const Job& job, Kind kind, Recorder& recorder) {
   recorder.end(monotonic_ns());
 }
 
-void pong(Client& client, const Job& job, Kind kind) {
-  Sender sender(client, job, kind, "-back");
+void pong(Client& client, const Job& job, const Job& answer, Kind kind) {
+  Sender sender(client, answer, kind, "-back");
   for (std::uint64_t i = 0; i < job.count; ++i) {
     receive(client, job, "-there", i);
     SendHandle sent = sender.send(i, {job.from.at(0)});
@@ -83,12 +85,18 @@ void pong(Client& client, const Job& job, Kind kind) {
 
 void initiate(const End& end, const Job& job, Kind kind, Recorder& recorder) {
   Client client = end.connect(0, job, Progress::kCaller);
-  ping(client, job, kind, recorder);
+  ping(client, job, kind, job, true, recorder);
 }
 void respond(const End& end, const Job& job, Kind kind, const Ready& ready) {
   Client client = end.connect(0, job, Progress::kCaller);
   ready({});
-  pong(client, job, kind);
+  pong(client, job, job, kind);
+}
+
+Job short_answer(const Job& job) {
+  Job answer = job;
+  answer.size = 8;
+  return answer;
 }
 
 Job background(const Job& job) {
@@ -117,35 +125,12 @@ void respond_chunk_lat(const End& end, const Job& job, const Ready& ready) {
 // From the wish for memory to the answer, eight bytes long, of who has the chunk in hand.
 void initiate_allocate_send(const End& end, const Job& job, const nlohmann::json&, Recorder& recorder) {
   Client client = end.connect(0, job, Progress::kCaller);
-  Sender sender(client, job, Kind::kTensor, "-there");
-  Job answer = job;
-  answer.size = 8;
-  recorder.begin();
-  for (std::uint64_t i = 0; i < job.count; ++i) {
-    const std::uint64_t begin = monotonic_ns();
-    SendHandle sent = sender.send(i, {job.to.at(0)});
-    receive(client, answer, "-back", i);
-    const std::uint64_t now = monotonic_ns();
-    recorder.add(now - begin, now);
-    Future<void> is_done = done(client, job, "-back", i);
-    take(sent.delivered.get(), "send");
-    take(is_done.get(), "mark_done");
-  }
-  recorder.end(monotonic_ns());
+  ping(client, job, Kind::kTensor, short_answer(job), false, recorder);
 }
 void respond_allocate_send(const End& end, const Job& job, const Ready& ready) {
   Client client = end.connect(0, job, Progress::kCaller);
-  Job answer = job;
-  answer.size = 8;
-  Sender sender(client, answer, Kind::kObject, "-back");
   ready({});
-  for (std::uint64_t i = 0; i < job.count; ++i) {
-    receive(client, job, "-there", i);
-    SendHandle sent = sender.send(i, {job.from.at(0)});
-    Future<void> is_done = done(client, job, "-there", i);
-    take(sent.delivered.get(), "send");
-    take(is_done.get(), "mark_done");
-  }
+  pong(client, job, short_answer(job), Kind::kObject);
 }
 
 void initiate_stream(const End& end, const Job& job, const nlohmann::json&, Recorder& recorder) {
@@ -154,7 +139,7 @@ void initiate_stream(const End& end, const Job& job, const nlohmann::json&, Reco
   const Job other = background(job);
   Pump pump(beside, {job.run + "-beside", true}, {{job.to.at(0)}}, other, Pump::Source::kAllocated);
   pump.start();
-  ping(client, job, Kind::kObject, recorder);
+  ping(client, job, Kind::kObject, job, true, recorder);
   pump.stop();
   Recorder flowed;
   pump.wait(flowed);
@@ -167,7 +152,7 @@ void respond_stream(const End& end, const Job& job, const Ready& ready) {
   Drain drain(beside, {job.run + "-beside", true}, background(job));
   drain.start();
   ready({});
-  pong(client, job, Kind::kObject);
+  pong(client, job, job, Kind::kObject);
   drain.wait();
 }
 

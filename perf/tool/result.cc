@@ -88,6 +88,33 @@ void Output::show(Result& result) {
   std::fflush(stdout);
 }
 
+void add_reference(nlohmann::ordered_json& json, const std::string& name, const std::string& unit,
+                   Samples& ours, Samples& theirs, Samples& ratio) {
+  const double spread = quartile_spread(theirs);
+  json["ratio"] = ratio.median();
+  json["reference"] = {{"name", name},
+                       {"value", theirs.median()},
+                       {"unit", unit},
+                       {"ours", ours.median()},
+                       {"pairs", ratio.count()},
+                       {"spread", spread},
+                       {"ratio_p25", ratio.percentile(25)},
+                       {"ratio_p75", ratio.percentile(75)},
+                       {"noisy", spread > kNoiseMax}};
+}
+
+void add_machine(nlohmann::ordered_json& json, const Machine& machine, const std::string& transports,
+                 const std::string& poll) {
+  json["git"] = machine.git;
+  json["ucx"] = machine.ucx;
+  json["transports"] = transports;
+  json["cpu"] = machine.cpu;
+  json["cores"] = machine.cores;
+  json["kernel"] = machine.kernel;
+  json["poll"] = poll;
+  json["time"] = time_now();
+}
+
 void Output::show_json(Result& result) {
   const Histogram& times = result.recorder.times();
   nlohmann::ordered_json json{{"test", result.test->name},
@@ -108,17 +135,7 @@ void Output::show_json(Result& result) {
   if (result.compared) {
     Compared& with = *result.compared;
     const double ratio = with.ratio.median();
-    const double spread = quartile_spread(with.theirs);
-    json["ratio"] = ratio;
-    json["reference"] = {{"name", with.reference},
-                         {"value", with.theirs.median()},
-                         {"unit", with.unit},
-                         {"ours", with.ours.median()},
-                         {"pairs", with.ratio.count()},
-                         {"spread", spread},
-                         {"ratio_p25", with.ratio.percentile(25)},
-                         {"ratio_p75", with.ratio.percentile(75)},
-                         {"noisy", spread > kNoiseMax}};
+    add_reference(json, with.reference, with.unit, with.ours, with.theirs, with.ratio);
     if (with.bar) {
       const bool least = with.bar_is == Bar::kAtLeast;
       json["bar"] = {{"is", least ? "at least" : "at most"},
@@ -126,14 +143,7 @@ void Output::show_json(Result& result) {
                      {"holds", least ? ratio >= *with.bar : ratio <= *with.bar}};
     }
   }
-  json["git"] = machine_.git;
-  json["ucx"] = machine_.ucx;
-  json["transports"] = result.transports;
-  json["cpu"] = machine_.cpu;
-  json["cores"] = machine_.cores;
-  json["kernel"] = machine_.kernel;
-  json["poll"] = result.poll;
-  json["time"] = time_now();
+  add_machine(json, machine_, result.transports, result.poll);
   std::printf("%s\n", json.dump().c_str());
   std::fflush(stdout);
 }

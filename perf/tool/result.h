@@ -37,6 +37,12 @@ struct Result {
   [[nodiscard]] double bandwidth() const;  // MiB/s of them
 };
 
+// The same for every kind of result: see report_model.h for what the report reads.
+void add_reference(nlohmann::ordered_json& json, const std::string& name, const std::string& unit,
+                   Samples& ours, Samples& theirs, Samples& ratio);
+void add_machine(nlohmann::ordered_json& json, const Machine& machine, const std::string& transports,
+                 const std::string& poll);
+
 class Output {
  public:
   explicit Output(OutputSettings settings) : settings_(settings), machine_(this_machine()) {}

@@ -8,20 +8,17 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "perf/bench.h"
 #include "perf/perftest/pairs.h"
 #include "perf/perftest/server.h"
 #include "perf/process.h"
-#include "perf/tool/machine.h"
+#include "perf/tool/result.h"
 
 namespace sidecar::perf {
 namespace {
 
-// As perf/tool/result.cc has it: rows of the report.
 void show_json(const std::string& test, const char* path, const char* transports, std::uint64_t size,
                std::uint64_t iterations, const std::string& poll, PerftestPairs& pairs) {
   const bool latency = test == "ucp_am_lat";
-  const double spread = quartile_spread(pairs.stock);
   nlohmann::ordered_json json{{"test", latency ? "served_am_lat" : "served_am_bw"},
                               {"path", path},
                               {"size", size},
@@ -31,25 +28,8 @@ void show_json(const std::string& test, const char* path, const char* transports
   } else {
     json["bandwidth_mib_s"] = {{"overall", pairs.ours.median()}};
   }
-  json["ratio"] = pairs.ratio.median();
-  json["reference"] = {{"name", "a stock ucx_perftest server"},
-                       {"value", pairs.stock.median()},
-                       {"unit", pairs.unit},
-                       {"ours", pairs.ours.median()},
-                       {"pairs", pairs.ratio.count()},
-                       {"spread", spread},
-                       {"ratio_p25", pairs.ratio.percentile(25)},
-                       {"ratio_p75", pairs.ratio.percentile(75)},
-                       {"noisy", spread > kNoiseMax}};
-  const Machine machine = this_machine();
-  json["git"] = machine.git;
-  json["ucx"] = machine.ucx;
-  json["transports"] = transports;
-  json["cpu"] = machine.cpu;
-  json["cores"] = machine.cores;
-  json["kernel"] = machine.kernel;
-  json["poll"] = poll;
-  json["time"] = time_now();
+  add_reference(json, "a stock ucx_perftest server", pairs.unit, pairs.ours, pairs.stock, pairs.ratio);
+  add_machine(json, this_machine(), transports, poll);
   std::printf("%s\n", json.dump().c_str());
   std::fflush(stdout);
 }
