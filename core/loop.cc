@@ -19,6 +19,10 @@ constexpr int kBusyPassesMax = 16;  // passes with work before other descriptors
 constexpr int kSpinPassesMax =
     64;  // the same for passes without work: an empty poll costs about as much as these
 constexpr int kUnpolledMax = 16;  // run_once: steps in a row that leave the poll out
+// See yield().
+constexpr TimeNs kLongYieldNs = 2 * kMillisecond;
+constexpr TimeNs kYieldPauseMinNs = 5 * kMillisecond;
+constexpr TimeNs kYieldPauseMaxNs = 2 * kSecond;
 constexpr std::array<const char*, 3> kPolicyNames{"event", "adaptive", "busy"};
 
 }  // namespace
@@ -75,6 +79,7 @@ class Loop::Impl {
     for (const Source& s : sources_) s.source->wake();
   }
   bool arm();
+  bool yield();
   void set_timer(TimeNs deadline);
   void set_idle(bool on);
   void begin_busy();
@@ -97,6 +102,9 @@ class Loop::Impl {
   bool stepped_ = false;  // run_once: the step before the poll is over already
   int unpolled_ = 0;
   TimeNs last_work_ns_ = 0;
+  bool yield_owed_ = false;  // something was done since the last one
+  TimeNs yield_after_ns_ = 0;
+  TimeNs yield_pause_ns_ = kYieldPauseMinNs;
   TimeNs armed_deadline_ = kNever;  // what timer_ is set to
 
   TimeNs step_end_ns_ = 0;  // of the last step; 0: the caller had the thread since
@@ -152,7 +160,7 @@ void Loop::Impl::step() {
   bool worked = false;
   for (int busy = 0, spun = 0;;) {
     if (pass()) {
-      worked = true;
+      worked = yield_owed_ = true;
       last_work_ns_ = now_ns();
       if (++busy == kBusyPassesMax) {
         set_idle(true);
@@ -170,9 +178,11 @@ void Loop::Impl::step() {
     if (spin) {
       if (spun == 0) wake_sources();  // spinning is to look at everything, not only at what is readable
       if (++spun < kSpinPassesMax) continue;
+      if (options.policy == PollPolicy::kAdaptive) yield();
       set_idle(true);
       break;
     }
+    if (std::exchange(yield_owed_, false) && yield()) continue;
     set_timer(hooks.next_deadline ? hooks.next_deadline() : kNever);
     if (arm()) {
       set_idle(false);
@@ -215,6 +225,26 @@ bool Loop::Impl::arm() {
   for (const Source& s : sources_) armed &= s.source->arm();
   in_sources_ = false;
   return armed;
+}
+
+// Whoever else is to run on this core does so before we sleep, and may bring work: neither side then pays for
+// falling asleep and being woken. But somebody who computes keeps the core for milliseconds, in which we,
+// awake, are not even put back on it by what arrives; so after a long absence we sleep at once for a while.
+bool Loop::Impl::yield() {
+  const TimeNs begin = now_ns();
+  if (begin < yield_after_ns_) return false;
+  end_busy();
+  std::this_thread::yield();
+  const TimeNs end = woke_ns_ = now_ns();
+  stats.asleep_ns += end - begin;
+  ++stats.yields;
+  if (end - begin < kLongYieldNs) {
+    yield_pause_ns_ = std::max(yield_pause_ns_ / 2, kYieldPauseMinNs);
+  } else {
+    yield_pause_ns_ = std::min(4 * yield_pause_ns_, kYieldPauseMaxNs);
+    yield_after_ns_ = end + yield_pause_ns_;
+  }
+  return true;
 }
 
 void Loop::Impl::set_timer(TimeNs deadline) {

@@ -1,9 +1,9 @@
 // The one thread of a sidecar (or of a client): a libuv loop that drives event sources such as UCX workers.
 //
 // One step, before each poll: progress every source, run what was deferred (on_step), fire what is due
-// (on_timer), and again while there is work, within bounds; then spin for a while or arm the sources and
-// sleep. Callbacks of sources only record what happened; on_step acts on it. Nothing here allocates once
-// sources and hooks are in place.
+// (on_timer), and again while there is work, within bounds; then spin for a while, or let others have the
+// core once, arm the sources and sleep. Callbacks of sources only record what happened; on_step acts on it.
+// Nothing here allocates once sources and hooks are in place.
 //
 // Threads: everything is called on the loop's thread, which is the one that runs it (before that, the one
 // that made it). Other threads go through a Mailbox.
@@ -70,7 +70,8 @@ struct LoopHooks {
 struct LoopStats {
   std::uint64_t steps = 0;
   TimeNs longest_step_ns = 0;  // between two sleeps: how long any event may have waited for us
-  TimeNs asleep_ns = 0;        // in poll
+  TimeNs asleep_ns = 0;        // in poll, or while others had the core
+  std::uint64_t yields = 0;    // of the core to others
 };
 
 enum class Wait : std::uint8_t { kNo, kYes };

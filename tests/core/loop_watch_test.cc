@@ -1,12 +1,15 @@
 // Descriptors, signals, figures, threads and the end of a loop.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -110,6 +113,60 @@ TEST(Loop, StatsShowTheLongestStepAndTheTimeAsleep) {
   EXPECT_GE(loop.stats().asleep_ns, 15 * kMillisecond);
   loop.reset_longest_step();
   EXPECT_EQ(loop.stats().longest_step_ns, 0u);
+}
+
+TEST(Loop, LetsOthersHaveTheCoreOnceAfterWorkAndNotWhenThereWasNone) {
+  TestLoop loop;
+  Counter source;
+  loop->add_source(&source);
+  loop.run_until_idle();
+  EXPECT_EQ(loop->stats().yields, 0u);
+  source.add(3);
+  loop.run_until_idle();
+  EXPECT_EQ(loop->stats().yields, 1u);
+  loop.run_until_idle();
+  EXPECT_EQ(loop->stats().yields, 1u);
+  loop->remove_source(&source);
+}
+
+// On one core with a thread that computes, each yield costs a slice, in which nothing that arrives puts us
+// back.
+TEST(Loop, SleepsAtOnceWhereAnotherThreadKeepsTheCore) {
+  constexpr std::uint64_t kEvents = 300;
+  std::atomic<bool> stop{false};
+  std::uint64_t yields = 0;
+  std::thread pinned([&] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    ASSERT_EQ(pthread_setaffinity_np(pthread_self(), sizeof(one), &one), 0);
+    std::thread computes([&] {  // on the same core
+      while (!stop) {
+      }
+    });
+    Loop loop({.policy = PollPolicy::kEvent});
+    Counter source;
+    loop.add_source(&source);
+    loop.set_hooks(on_step([&] {
+      if (source.taken == kEvents) loop.stop();
+      return false;
+    }));
+    std::thread producer([&] {
+      for (std::uint64_t i = 0; i < kEvents; ++i) {
+        source.add(1);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    });
+    loop.run();
+    producer.join();
+    yields = loop.stats().yields;
+    stop = true;
+    computes.join();
+    loop.remove_source(&source);
+  });
+  pinned.join();
+  EXPECT_GT(yields, 0u);
+  EXPECT_LT(yields, kEvents / 2);
 }
 
 TEST(Loop, TheThreadThatRunsItIsTheLoopsThread) {
