@@ -48,9 +48,11 @@ std::optional<Reference> perftest_for(const std::string& test, const TestSetting
                   .size = job.size,
                   .count = std::max<std::uint64_t>(job.count, 4),
                   .warmup = 2ull * job.outstanding,
-                  .outstanding = job.outstanding};
+                  .outstanding = job.outstanding,
+                  .sleeps = settings.poll == "event"};
+  const std::string waits = run.sleeps ? ", sleeping" : "";
   if (test == "chunk_bw" || test == "sharded")
-    return Reference{"ucx_perftest ucp_am_bw",
+    return Reference{"ucx_perftest ucp_am_bw" + waits,
                      [run] { return run_perftest(run, perftest_environment()).overall_mib_s; }};
   if (test == "manytoone") {
     run.sleeps = true;  // there are not so many cores
@@ -59,10 +61,14 @@ std::optional<Reference> perftest_for(const std::string& test, const TestSetting
                      }};
   }
   if (test == "stream") {
-    const PerftestRun beside{
-        .test = "ucp_am_bw", .size = kBackgroundBytes, .count = kEndless, .outstanding = 2};
-    run = {.test = "ucp_am_lat", .size = job.size, .count = job.count, .percentile = 99};
-    return Reference{"ucx_perftest ucp_am_lat beside ucp_am_bw of 64 MiB, 99 %", [run, beside] {
+    const PerftestRun beside{.test = "ucp_am_bw",
+                             .size = kBackgroundBytes,
+                             .count = kEndless,
+                             .outstanding = 2,
+                             .sleeps = run.sleeps};
+    run = {
+        .test = "ucp_am_lat", .size = job.size, .count = job.count, .sleeps = run.sleeps, .percentile = 99};
+    return Reference{"ucx_perftest ucp_am_lat beside ucp_am_bw of 64 MiB, 99 %" + waits, [run, beside] {
                        const PerftestLoad load(beside, perftest_environment());
                        return run_perftest(run, perftest_environment()).typical_us;
                      }};
