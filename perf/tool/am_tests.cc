@@ -10,11 +10,13 @@ constexpr std::uint64_t kMet = 1;  // messages that an end has received when the
 struct Connected {
   RawAm am;
   std::unique_ptr<Driver> driver;
-  std::vector<std::byte> bytes;
+  Ring from;
   explicit Connected(const Job& job)
-      : am(job.local ? PlaneKind::kLocal : PlaneKind::kNet, job.size),
+      : am(job.local ? PlaneKind::kLocal : PlaneKind::kNet, job.size, job.outstanding),
         driver(make_driver(am, job.bare, job.poll)),
-        bytes(job.size, std::byte{1}) {}
+        from(job.outstanding, job.size) {}
+
+  void send() { am.send(from.next()); }
 
   // `step` says whether all is done, and else whether it has done anything.
   void run(const Step& step) {
@@ -29,7 +31,7 @@ struct Connected {
     run([&] {
       if (!am.connected()) return Did::kNothing;
       if (!sent && (first || am.received() == kMet)) {
-        am.send(bytes);
+        send();
         sent = true;
         return Did::kSomething;
       }
@@ -71,7 +73,7 @@ void initiate_am_lat(const End&, const Job& job, const nlohmann::json& facts, Re
     if (sent > 0) recorder.add((now - begin) / 2, now);
     if (sent == job.count) return Did::kAll;
     begin = now;
-    am.send(connected->bytes);
+    connected->send();
     ++sent;
     return Did::kSomething;
   });
@@ -83,7 +85,7 @@ void respond_am_lat(const End&, const Job& job, const Ready& ready) {
   std::uint64_t sent = 0;
   connected->run([&] {
     if (am.received() <= kMet + sent || am.sending() > 0) return Did::kNothing;
-    am.send(connected->bytes);
+    connected->send();
     return ++sent == job.count ? Did::kAll : Did::kSomething;
   });
   connected->stay_until_closed();
@@ -99,7 +101,7 @@ void initiate_am_bw(const End&, const Job& job, const nlohmann::json& facts, Rec
     // The answer says that all has arrived.
     if (sent == job.count) return am.sending() == 0 && am.received() > kMet ? Did::kAll : Did::kNothing;
     if (am.sending() >= job.outstanding) return Did::kNothing;
-    am.send(connected->bytes);
+    connected->send();
     ++sent;
     const std::uint64_t now = monotonic_ns();
     recorder.add(now - before, now);
@@ -112,7 +114,7 @@ void respond_am_bw(const End&, const Job& job, const Ready& ready) {
   const auto connected = accept(job, ready);
   RawAm& am = connected->am;
   connected->run([&] { return am.received() < kMet + job.count ? Did::kNothing : Did::kAll; });
-  am.send(connected->bytes);
+  connected->send();
   connected->stay_until_closed();
 }
 

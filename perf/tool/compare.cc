@@ -76,22 +76,27 @@ std::optional<Reference> perftest_for(const std::string& test, const TestSetting
   return std::nullopt;
 }
 
+Reference bare_ucx(Session& session, const std::string& test, Job job, const std::string& name) {
+  job.bare = true;
+  return {name, [&session, test, job] {
+            const Recorder recorder = session.run(find_test(test), job);
+            return test == "am_lat" ? p50_us(recorder) : mib_s(recorder, job);
+          }};
+}
+
 std::optional<Reference> reference_for(Session& session, const std::string& test,
                                        const TestSettings& settings, const Job& job) {
   const bool local = settings.path == "local";
-  if (test == "am_lat" || test == "am_bw") {
-    Job bare = job;
-    bare.bare = true;
-    return Reference{"a bare progress loop", [&session, bare, test] {
-                       const Recorder recorder = session.run(find_test(test), bare);
-                       return test == "am_lat" ? p50_us(recorder) : mib_s(recorder, bare);
-                     }};
-  }
+  if (test == "am_lat" || test == "am_bw") return bare_ucx(session, test, job, "a bare progress loop");
   if (test == "d2h_send")
     return Reference{"a plain copy into pinned memory",
                      [size = job.size] { return plain_gpu_copy_us(size); }};
-  if (!local && has_perftest() && session.other_host().starts_with("127."))
-    return perftest_for(test, settings, job);
+  const bool perftest = has_perftest() && session.other_host().starts_with("127.");
+  if (settings.reference == "perftest" && !perftest)
+    fail_measurement("--reference perftest: ucx_perftest is not installed, or the other end is not here");
+  if (!local && perftest && settings.reference != "raw") return perftest_for(test, settings, job);
+  if (!local && test == "chunk_bw")
+    return bare_ucx(session, "am_bw", job, "bare UCX, a buffer for each message under way");
   if (test == "object_lat" && local) {
     const std::uint64_t count = std::min<std::uint64_t>(job.count, kChainMax);
     return Reference{"raw_chain: three hops of bare UCX",

@@ -41,6 +41,11 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
   app.add_flag("--own-memory", test.own_memory, "send from private memory, not from allocated buffers");
   app.add_flag("--check", test.check, "fill in and compare contents (not for figures)");
   app.add_flag("--compare", test.compare, "beside raw UCX or memcpy, in pairs");
+  app.add_option(
+         "--reference", test.reference,
+         "of --compare, for bandwidth: perftest, one buffer for all; or raw, bare UCX with a buffer for "
+         "each message that is under way [perftest where it is installed and both ends are here]")
+      ->check(CLI::IsMember({"perftest", "raw"}));
   app.add_option("--pairs", test.pairs, "of --compare")->capture_default_str();
 }
 

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <cstring>
 #include <exception>
 #include <utility>
 
@@ -31,7 +32,8 @@ SocketAddress address_of(const std::string& host, std::uint16_t port) {
 
 }  // namespace
 
-RawAm::RawAm(PlaneKind kind, std::uint64_t size) : into_(size) {
+RawAm::RawAm(PlaneKind kind, std::uint64_t size, std::uint32_t outstanding)
+    : size_(size), into_(outstanding, size) {
   auto opened = open_plane(kind, kind == PlaneKind::kLocal && cma_works());
   if (!opened) fail_measurement(to_string(opened.error()));
   plane_ = std::move(*opened);
@@ -109,11 +111,16 @@ void RawAm::send(std::span<const std::byte> bytes) {
 ucs_status_t RawAm::on_am(void* self, const void*, std::size_t, void* data, std::size_t bytes,
                           const ucp_am_recv_param_t* params) noexcept {
   auto* const me = static_cast<RawAm*>(self);
-  if ((params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
+  const bool rendezvous = (params->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+  if (bytes != me->size_) {
+    me->wrong_ = "a message of another size";
+    return rendezvous ? UCS_ERR_REJECTED : UCS_OK;
+  }
+  if (!rendezvous) {
+    std::memcpy(me->into_.next().data(), data, bytes);  // as whoever needs it longer than this call
     ++me->received_;
     return UCS_OK;
   }
-  if (bytes != me->into_.size()) return UCS_ERR_REJECTED;
   me->descriptors_.push_back(data);
   return UCS_INPROGRESS;
 }
@@ -141,7 +148,7 @@ void RawAm::receive(void* descriptor) {
   params.user_data = this;
   ++receiving_;
   void* const request =
-      ucp_am_recv_data_nbx(plane_.worker.get(), descriptor, into_.data(), into_.size(), &params);
+      ucp_am_recv_data_nbx(plane_.worker.get(), descriptor, into_.next().data(), size_, &params);
   if (UCS_PTR_IS_PTR(request)) return;
   --receiving_;
   ++received_;

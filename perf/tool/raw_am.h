@@ -12,13 +12,14 @@
 
 #include "am_protocol/settings.h"
 #include "core/loop.h"
+#include "perf/tool/ring.h"
 
 namespace sidecar::perf {
 
 class RawAm final : public EventSource {
  public:
-  // `size`: of all messages that will come.
-  RawAm(PlaneKind kind, std::uint64_t size);
+  // `size`: of all messages that will come, `outstanding` of them at once.
+  RawAm(PlaneKind kind, std::uint64_t size, std::uint32_t outstanding);
   ~RawAm() override;
   RawAm(const RawAm&) = delete;
   RawAm& operator=(const RawAm&) = delete;
@@ -53,7 +54,8 @@ class RawAm final : public EventSource {
   ucp_ep_h endpoint_ = nullptr;
   ucp_conn_request_h request_ = nullptr;  // recorded by UCX's callbacks, acted on after progress
   std::vector<void*> descriptors_;
-  std::vector<std::byte> into_;  // where all that comes by rendezvous goes
+  const std::uint64_t size_;
+  Ring into_;  // where what comes by rendezvous goes
   std::uint64_t received_ = 0;
   std::uint32_t sending_ = 0;
   std::uint32_t receiving_ = 0;

@@ -28,6 +28,7 @@ struct TestSettings {
   bool own_memory = false;
   bool check = false;
   bool compare = false;
+  std::string reference;  // of --compare; empty: perftest where it can be had
   int pairs = 9;
 };
 
