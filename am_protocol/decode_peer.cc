@@ -106,8 +106,11 @@ Fault read(const wire::StreamEnd& in, std::uint64_t, StreamEnd& out) {
 Fault read(const wire::Ack& in, std::uint64_t, Ack& out) {
   out.sequence = in.sequence();
   out.consumed = in.consumed();
+  out.count = in.count();
   if (out.sequence == 0) return "sequence: 0";
   if (!read_enum(in.code(), Errc::kInternal, out.code)) return "code: unknown";
+  const std::uint32_t count_max = out.code == Errc::kOk ? kAckRunMax : 1;
+  if (out.count == 0 || out.count > count_max) return "count: 0, above 256, or of an error not 1";
   return read_text(in.text(), out.text) ? nullptr : "text: longer than 200 bytes";
 }
 

@@ -269,7 +269,7 @@ Offset<wire::StreamEnd> build(FlatBufferBuilder& b, const StreamEnd& m) {
   return wire::CreateStreamEnd(b, m.transfer.sequence, m.transfer.settled, opaque(b, m.id), m.num_chunks);
 }
 Offset<wire::Ack> build(FlatBufferBuilder& b, const Ack& m) {
-  return wire::CreateAck(b, m.sequence, to_wire<wire::Errc>(m.code), string(b, m.text), m.consumed);
+  return wire::CreateAck(b, m.sequence, to_wire<wire::Errc>(m.code), string(b, m.text), m.consumed, m.count);
 }
 Offset<wire::Refuse> build(FlatBufferBuilder& b, const Refuse& m) {
   return wire::CreateRefuse(b, m.sequence);

@@ -44,7 +44,7 @@ static_assert(kHasFields<Credit, 2> && kHasFields<Send, 11> && kHasFields<Recv, 
 static_assert(kHasFields<Allocate, 4> && kHasFields<Release, 5> && kHasFields<MarkDone, 3>);
 static_assert(kHasFields<CloseStream, 5> && kHasFields<Reply, 15> && kHasFields<Chunk, 7>);
 static_assert(kHasFields<ChunkRef, 4> && kHasFields<Unlink, 2> && kHasFields<StreamEnd, 3>);
-static_assert(kHasFields<Ack, 4> && kHasFields<Refuse, 1> && kHasFields<Withdraw, 1>);
+static_assert(kHasFields<Ack, 5> && kHasFields<Refuse, 1> && kHasFields<Withdraw, 1>);
 static_assert(kHasFields<Retract, 4> && kHasFields<DeviceSource, 5>);
 
 }  // namespace sidecar

@@ -33,6 +33,7 @@ void Engine::step() {
   while (TimerNode* timer = timers_.pop_due(now)) on_timer(*timer);
   if (memory_.take_send_freed() | send_room_changed_) pump_send_room();
   if (memory_.take_receive_freed() | receive_room_changed_) pump_receive_room();
+  pay_acks();
 #ifndef NDEBUG
   memory_.check_invariants();
 #endif
@@ -266,6 +267,7 @@ std::size_t Engine::undone(std::size_t enough) const {
 }
 
 void Engine::say_goodbye() {
+  pay_acks();  // what is not acknowledged before a Goodbye counts as lost
   for (const Link& link : links_) {
     if (link.kind != Link::Kind::kNone) send_plain(link.id, Goodbye{true});
   }

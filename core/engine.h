@@ -308,6 +308,9 @@ class Engine final : public Events, public DeviceEvents {
   void on_peer_message(Link& link, const Message& message, const Incoming& incoming);
   bool is_new(Link& link, const Transfer& transfer);
   void ack(Peer& peer, LinkId link, Sequence sequence, const Error& result);
+  void send_ack(Link& link, Sequence sequence, std::uint32_t count, const Error& result);
+  void owe_ack(Link& link, Sequence sequence);
+  void pay_acks();
   void refuse(Peer& peer, LinkId link, Sequence sequence);
   void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
   void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source);
@@ -379,7 +382,8 @@ class Engine final : public Events, public DeviceEvents {
   TimeNs last_tick_ = 0;
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
-  std::size_t owed_resumes_ = 0;                              // peers with owed_resume
+  std::size_t owed_resumes_ = 0;  // peers with owed_resume
+  std::vector<LinkId> links_owed_acks_;
   std::uint32_t connecting_ = 0;                              // peers that are being connected to
   TimeNs alone_since_ = kNever;                               // no client is registered; kNever: some are
   TimerNode orphans_;                                         // more of them are to be freed

@@ -190,6 +190,7 @@ Result<HelloAck> Engine::hello_from_peer(LinkId id, const Hello& hello) {
   Link& link = add_link(id, Link::Kind::kPeerIn);
   link.peer = &peer;
   link.instance = hello.instance;
+  link.version = std::min(hello.version_max, kProtocolVersionMax);
   HelloAck answer;
   answer.mapped = same_node;
   // It is alive: whoever waits to try again need not wait.

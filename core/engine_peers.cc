@@ -92,15 +92,17 @@ void Engine::transmit(Peer& peer, Delivery& delivery) {
 
 void Engine::on_ack(Peer& peer, const Ack& ack) {
   peer.eager_consumed = std::max(peer.eager_consumed, ack.consumed);
-  Delivery* const delivery = outbox_.find(&peer, peer.rank, ack.sequence);
-  if (delivery == nullptr || !delivery->in_unsettled.linked())
-    return;  // settled before: a duplicate's answer
-  if (ack.code == Errc::kOk) {
-    delivered(*delivery);
-  } else {
-    const bool counts = delivery->destination != nullptr && delivery->kind != Delivery::Kind::kRetract;
-    if (counts) note_failure(*delivery->destination, ack.code, ack.text);
-    settle(*delivery, Error{ack.code, peer.rank, "", 0, 0});
+  for (std::uint32_t i = 0; i < ack.count; ++i) {
+    Delivery* const delivery = outbox_.find(&peer, peer.rank, ack.sequence + i);
+    if (delivery == nullptr || !delivery->in_unsettled.linked())
+      continue;  // settled before: a duplicate's answer
+    if (ack.code == Errc::kOk) {
+      delivered(*delivery);
+    } else {
+      const bool counts = delivery->destination != nullptr && delivery->kind != Delivery::Kind::kRetract;
+      if (counts) note_failure(*delivery->destination, ack.code, ack.text);
+      settle(*delivery, Error{ack.code, peer.rank, "", 0, 0});
+    }
   }
   pump(peer);
 }

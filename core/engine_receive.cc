@@ -68,13 +68,40 @@ void Engine::ack(Peer& peer, LinkId id, Sequence sequence, const Error& result) 
   peer.window.end(sequence, result.code);
   Link* const link = find_link(id);
   if (link == nullptr) return;  // it will send again, and then get this answer
-  link->reported = link->consumed;
+  if (result.code == Errc::kOk && link->version >= kAckRunsVersion) return owe_ack(*link, sequence);
+  send_ack(*link, sequence, 1, result);
+}
+
+void Engine::send_ack(Link& link, Sequence sequence, std::uint32_t count, const Error& result) {
+  link.reported = link.consumed;
   Ack& message = renew<Ack>(scratch_);
   message.sequence = sequence;
+  message.count = count;
   message.code = result.code;
   message.text = error_text(result);
-  message.consumed = link->consumed;
-  send_plain(id, scratch_);
+  message.consumed = link.consumed;
+  send_plain(link.id, scratch_);
+}
+
+// What came together is acknowledged together, once all of it has been looked at: over TCP a small message
+// costs as much as a small chunk.
+void Engine::owe_ack(Link& link, Sequence sequence) {
+  const bool follows = sequence == link.owed_from + link.owed_acks && link.owed_acks < kAckRunMax;
+  if (link.owed_acks == 0)
+    links_owed_acks_.push_back(link.id);
+  else if (!follows)
+    send_ack(link, link.owed_from, std::exchange(link.owed_acks, 0), kNoError);
+  if (link.owed_acks == 0) link.owed_from = sequence;
+  ++link.owed_acks;
+}
+
+void Engine::pay_acks() {
+  for (const LinkId id : links_owed_acks_) {
+    Link* const link = find_link(id);
+    if (link != nullptr && link->owed_acks > 0)
+      send_ack(*link, link->owed_from, std::exchange(link->owed_acks, 0), kNoError);
+  }
+  links_owed_acks_.clear();
 }
 
 void Engine::refuse(Peer& peer, LinkId link, Sequence sequence) {

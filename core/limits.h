@@ -19,6 +19,7 @@ inline constexpr std::size_t kSlotAlign = 64;                      // slot sizes
 inline constexpr std::size_t kEagerBytesMax = 64 * 1024;           // rendezvous above
 inline constexpr std::size_t kEagerWindowBytes = 4 * 1024 * 1024;  // eager bytes a sender may have unconsumed
 inline constexpr std::uint32_t kTransferWindow = 16384;            // unacknowledged transfers per peer
+inline constexpr std::uint32_t kAckRunMax = 256;                   // transfers that one Ack is for
 inline constexpr std::uint32_t kConnectingMax = 8;        // peers that a sidecar connects to at a time
 inline constexpr std::uint32_t kPartsMax = 256;           // that one chunk may come in
 inline constexpr std::uint32_t kParkedMax = 4096;         // incoming payloads waiting for room, per sidecar

@@ -12,9 +12,11 @@
 namespace sidecar {
 
 inline constexpr std::uint16_t kProtocolVersionMin = 1;
-inline constexpr std::uint16_t kProtocolVersionMax = 2;
+inline constexpr std::uint16_t kProtocolVersionMax = 3;
 // From this one on: shards, parts of a chunk, Retract, Source::kNothing and kDevice.
 inline constexpr std::uint16_t kGroupsVersion = 2;
+// From this one on: an Ack for several transfers.
+inline constexpr std::uint16_t kAckRunsVersion = 3;
 
 using Ticket = FixedText<64>;  // proves a registration (client) or a peer's permission (sidecar); opaque
 
@@ -240,6 +242,7 @@ struct Ack {
   Errc code = Errc::kOk;
   Text text;
   std::uint64_t consumed = 0;  // as in Credit
+  std::uint32_t count = 1;     // with kOk: of so many transfers, `sequence` and those that follow it
 };
 
 // No room: the sender keeps the data and sends again after Credit.resume.

@@ -70,9 +70,13 @@ struct Link {
   Peer* peer = nullptr;
   InstanceId instance = 0;  // of the other side
   TimeNs heard = 0;
-  std::uint64_t arrived = 0;   // eager payload bytes received,
-  std::uint64_t consumed = 0;  // of these, taken
-  std::uint64_t reported = 0;  // of these, told to the other side
+  std::uint64_t arrived = 0;                    // eager payload bytes received,
+  std::uint64_t consumed = 0;                   // of these, taken
+  std::uint64_t reported = 0;                   // of these, told to the other side
+  std::uint16_t version = kProtocolVersionMin;  // kPeerIn: of the protocol
+  // kPeerIn: transfers that are over, of which the other side is told when the step ends.
+  Sequence owed_from = 0;
+  std::uint32_t owed_acks = 0;
 };
 
 // Slots lent to a peer's process that is lost but not proven gone: it, or its clients, may still look at

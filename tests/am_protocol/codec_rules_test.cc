@@ -143,6 +143,12 @@ TEST(CodecRules, EnumsOutOfRange) {
   EXPECT_THAT(refusal(Ack{1, static_cast<Errc>(15), {}, 0}), StartsWith("code:"));
 }
 
+TEST(CodecRules, AckOfARun) {
+  EXPECT_THAT(refusal(Ack{1, Errc::kOk, {}, 0, 0}), StartsWith("count:"));
+  EXPECT_THAT(refusal(Ack{1, Errc::kOk, {}, 0, kAckRunMax + 1}), StartsWith("count:"));
+  EXPECT_THAT(refusal(Ack{1, Errc::kAlreadyExists, {}, 0, 2}), StartsWith("count:"));
+}
+
 // --- the rest of what messages promise ---
 
 TEST(CodecRules, Versions) {

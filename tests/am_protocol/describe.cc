@@ -302,6 +302,7 @@ std::string text(const Ack& m) {
   FIELD(code);
   FIELD(text);
   FIELD(consumed);
+  FIELD(count);
   return d.take();
 }
 

@@ -298,6 +298,7 @@ void transfers(std::vector<Sample>& out) {
   out.push_back({"stream_end", StreamEnd{{20, 20}, DataId("request-17/tokens"), 10}});
   out.push_back({"stream_end_of_nothing", StreamEnd{{21, 20}, DataId("t"), 0}});
   out.push_back({"ack", Ack{18, Errc::kOk, {}, 65536}});
+  out.push_back({"ack_run", Ack{18, Errc::kOk, {}, 65536, kAckRunMax}});
   out.push_back({"ack_already_exists", Ack{19, Errc::kAlreadyExists, full<kTextBytesMax>('x'), 0}});
   out.push_back({"refuse", Refuse{20}});
   out.push_back({"withdraw", Withdraw{21}});

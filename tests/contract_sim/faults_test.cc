@@ -29,6 +29,43 @@ TEST_F(Rule06Retransmission, ALostAckMakesADuplicateThatIsDroppedAndAcknowledged
   EXPECT_EQ(sidecar(1).stats().counters.chunks_received, 3u) << "each exactly once";
 }
 
+// Acks on their way to rank 0, and the transfers that they are for.
+struct Acks {
+  std::uint32_t messages = 0, transfers = 0;
+};
+
+TEST_F(Rule06Retransmission, WhatComesTogetherIsAcknowledgedTogetherUnlessThePeerIsOlder) {
+  for (const bool older : {false, true}) {
+    if (older) world_.network().spoil([](SimProcess&, SimProcess&, Message& message) {
+        if (auto* hello = std::get_if<Hello>(&message)) hello->version_max = kAckRunsVersion - 1;
+        return false;
+      });
+    const Rank rank = older ? 4 : 1;
+    if (older) add(4, "d");
+    Acks acks;
+    world_.network().filter([&acks](SimProcess&, SimProcess& to, const Message& message) {
+      if (const auto* ack = std::get_if<Ack>(&message); ack != nullptr && dynamic_cast<SimSidecar*>(&to)) {
+        ++acks.messages;
+        acks.transfers += ack->count;
+      }
+      return true;
+    });
+    std::vector<RequestId> requests;
+    world_.stop(sidecar(rank));
+    for (int i = 0; i < 20; ++i)
+      requests.push_back(start((older ? "o" : "n") + std::to_string(i), i % 2 == 0 ? 100 : 30'000, each({rank})));
+    settle();
+    world_.go_on(sidecar(rank));
+    for (const RequestId request : requests) EXPECT_THAT(wait(*producer_, request), IsOk());
+    EXPECT_EQ(acks.transfers, 20u);
+    if (older)
+      EXPECT_EQ(acks.messages, 20u);
+    else
+      EXPECT_LT(acks.messages, 20u);
+    world_.network().filter({});
+  }
+}
+
 TEST_F(Rule06Retransmission, ALostReferenceAndItsAckLendOnce) {
   NEEDS_MAPPED_ARENAS();
   break_at<ChunkRef>(1);

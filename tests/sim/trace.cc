@@ -44,7 +44,7 @@ struct Describe {
                        name_of({std::string(m.id.view()), m.num_chunks}));
   }
   std::string operator()(const Ack& m) const {
-    return fmt::format("Ack {} {} {}", m.sequence, errc_name(m.code), m.text.view());
+    return fmt::format("Ack {} x{} {} {}", m.sequence, m.count, errc_name(m.code), m.text.view());
   }
   std::string operator()(const Refuse& m) const { return fmt::format("Refuse {}", m.sequence); }
   std::string operator()(const Withdraw& m) const { return fmt::format("Withdraw {}", m.sequence); }
