@@ -1,6 +1,8 @@
 // Round trips of objects, one at a time, beside more and more of something: see Scale. What there is of it in
 // the end, as the sidecar itself counts it, is in the result.
+#include <array>
 #include <deque>
+#include <tuple>
 
 #include "perf/cluster.h"
 #include "perf/tool/tests.h"
