@@ -1,5 +1,5 @@
 // One object of 64 bytes through an engine: what the logic alone costs, while it holds 1 to 1,000,000 other
-// data, or as many calls wait for what does not come.
+// data, or as many calls wait for what does not come, or 1 to 256 peers are connected.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -57,6 +57,29 @@ void send_beside_held(benchmark::State& state) {
     state.SkipWithError("a send was not answered");
 }
 
+// The same to one peer after the other.
+void send_among_peers(benchmark::State& state) {
+  MicroSidecar sidecar;
+  const auto peers = static_cast<Rank>(state.range(0));
+  for (Rank rank = 1; rank <= peers; ++rank) sidecar.connect(rank);
+  const std::uint64_t replies = sidecar.world.replies;
+  std::uint64_t next = 0;
+  for (auto _ : state) {
+    const Rank rank = static_cast<Rank>(next) % peers + 1;
+    sidecar.send(next++, rank);
+    sidecar.acknowledge(rank);
+    sidecar.step();
+  }
+  if (sidecar.world.replies - replies != static_cast<std::uint64_t>(state.iterations()))
+    state.SkipWithError("a send was not answered");
+}
+
+void idle_step_among_peers(benchmark::State& state) {
+  MicroSidecar sidecar;
+  for (Rank rank = 1; rank <= static_cast<Rank>(state.range(0)); ++rank) sidecar.connect(rank);
+  for (auto _ : state) sidecar.step(0);  // with time the peers, which say nothing, would be lost
+}
+
 // Nothing is due: what each round of the loop pays.
 void idle_step(benchmark::State& state) {
   MicroSidecar sidecar;
@@ -71,11 +94,16 @@ void sizes(benchmark::internal::Benchmark* benchmark, const char* name) {
 }
 void held(benchmark::internal::Benchmark* benchmark) { sizes(benchmark, "held"); }
 void waiting(benchmark::internal::Benchmark* benchmark) { sizes(benchmark, "waiting"); }
+void peers(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgName("peers")->RangeMultiplier(4)->Range(1, 256);
+}
 
 BENCHMARK(receive_beside_held)->Apply(held);
 BENCHMARK(receive_beside_waiting)->Apply(waiting);
 BENCHMARK(send_beside_held)->Apply(held);
+BENCHMARK(send_among_peers)->Apply(peers);
 BENCHMARK(idle_step)->Apply(held);
+BENCHMARK(idle_step_among_peers)->Apply(peers);
 
 }  // namespace
 }  // namespace sidecar::perf

@@ -1,5 +1,5 @@
-// An engine with one client and one peer that cost nothing: no transport, no clock, no other process. What is
-// left is the logic.
+// An engine with one client and one peer or more that cost nothing: no transport, no clock, no other process.
+// What is left is the logic.
 #pragma once
 
 #include <sys/mman.h>
@@ -16,13 +16,13 @@ namespace sidecar::perf {
 inline constexpr std::uint32_t kObjectBytes = 64;
 inline constexpr std::size_t kArenaBytes = std::size_t{1} << 30;  // only what is used of it becomes memory
 inline constexpr Rank kPeer = 1;
-inline constexpr LinkId kClientLink{0, 1}, kPeerIn{1, 1}, kPeerOut{2, 1};
+inline constexpr LinkId kClientLink{0, 1}, kPeerIn{1, 1};
 
 // The world as an engine sees it: everybody may come, nothing takes time, what is sent is looked at and
 // dropped.
 class World final : public Transport, public Directory, public Host {
  public:
-  LinkId connect(const ConnectOptions&, const Hello&) override { return kPeerOut; }
+  LinkId connect(const ConnectOptions&, const Hello&) override { return connecting; }
   void send(LinkId, const Message& message, ConstBytes, bool, Token) override {
     if (const auto* reply = std::get_if<Reply>(&message)) {
       replies += reply->code == Errc::kOk ? 1 : 0;
@@ -50,6 +50,7 @@ class World final : public Transport, public Directory, public Host {
   TimeNs time = kSecond;
   std::uint64_t replies = 0, acks = 0;
   Sequence sequence = 0;  // of the chunk that was sent last
+  LinkId connecting;      // what the next connection will be
 };
 
 class Arena {
@@ -66,7 +67,8 @@ class Arena {
   Bytes bytes;
 };
 
-// A sidecar with one client and one peer, connected both ways.
+// A sidecar with one client and the peers that connect() has connected both ways; kPeer's way to us is there
+// from the start.
 class MicroSidecar {
  public:
   MicroSidecar() : engine_(options(), world, world, world) {
@@ -74,10 +76,7 @@ class MicroSidecar {
     Hello hello;
     hello.instance = 2;
     CHECK(engine_.on_hello(kClientLink, hello).has_value());
-    hello.role = Role::kPeer;
-    hello.rank = kPeer;
-    hello.instance = 3;
-    CHECK(engine_.on_hello(kPeerIn, hello).has_value());
+    hear_from(kPeer);
     ChunkMeta meta;
     meta.num_chunks = 1;
     meta.kind = ChunkKind::kObject;
@@ -89,8 +88,6 @@ class MicroSidecar {
     std::memset(in.inline_data.data(), 1, kObjectBytes);
     auto& out = renew<Send>(sends_);
     out.meta = meta;
-    const std::array<Rank, 1> group{kPeer};
-    out.destinations.add_group(group);
     out.inline_bytes = kObjectBytes;
     std::memset(out.inline_data.data(), 1, kObjectBytes);
   }
@@ -108,40 +105,57 @@ class MicroSidecar {
     done.id = id_of(number);
     engine_.on_message(kClientLink, says_, {});
   }
-  void send(std::uint64_t number) {
+  void send(std::uint64_t number, Rank to = kPeer) {
     auto& message = std::get<Send>(sends_);
+    message.destinations.groups = 0;
+    const std::array<Rank, 1> group{to};
+    message.destinations.add_group(group);
     message.request = ++request_;
     message.meta.id = id_of(number);
     engine_.on_message(kClientLink, sends_, {});
   }
-  void acknowledge() {
+  void acknowledge(Rank from = kPeer) {
     renew<Ack>(says_).sequence = world.sequence;
-    engine_.on_message(kPeerOut, says_, {});
+    engine_.on_message(link_to(from), says_, {});
   }
   // The first send asks for the peer's address; from then on there is a link.
-  void connect() {
-    send(~std::uint64_t{0});
+  void connect(Rank rank = kPeer) {
+    if (rank != kPeer) hear_from(rank);
+    const std::uint64_t replies = world.replies;
+    send(~std::uint64_t{0} - static_cast<std::uint64_t>(rank), rank);
     PeerRecord record;
-    record.rank = kPeer;
-    record.instance = 3;
+    record.rank = rank;
+    record.instance = instance_of(rank);
     record.net_address.assign("peer");
-    engine_.on_resolved(kPeer, record);
+    world.connecting = link_to(rank);
+    engine_.on_resolved(rank, record);
     HelloAck answer;
-    answer.rank = kPeer;
-    answer.instance = 3;
-    engine_.on_link_up(kPeerOut, answer);
-    acknowledge();
-    CHECK(world.replies == 1);
+    answer.rank = rank;
+    answer.instance = instance_of(rank);
+    engine_.on_link_up(link_to(rank), answer);
+    acknowledge(rank);
+    CHECK(world.replies == replies + 1);
   }
   // As after each round of events on a loop.
-  void step() {
-    world.time += 10'000;
+  void step(TimeNs later = 10'000) {
+    world.time += later;
     engine_.step();
   }
 
   World world;
 
  private:
+  // 0 and 1 are kClientLink and kPeerIn.
+  static LinkId link_from(Rank rank) { return {static_cast<std::uint32_t>(2 * rank - 1), 1}; }
+  static LinkId link_to(Rank rank) { return {static_cast<std::uint32_t>(2 * rank), 1}; }
+  static InstanceId instance_of(Rank rank) { return static_cast<InstanceId>(rank) + 2; }
+  void hear_from(Rank rank) {
+    Hello hello;
+    hello.role = Role::kPeer;
+    hello.rank = rank;
+    hello.instance = instance_of(rank);
+    CHECK(engine_.on_hello(link_from(rank), hello).has_value());
+  }
   EngineOptions options() {
     EngineOptions options;
     options.node.assign("here");

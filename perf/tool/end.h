@@ -39,6 +39,13 @@ class End {
     return "";
   }
 
+  // Our first sidecar's.
+  [[nodiscard]] client_internal::SidecarStatus status() const {
+    return take(client_internal::ask_status(client_internal::Contact(sidecars_.at(0).address),
+                                            std::chrono::seconds(30)),
+                "status");
+  }
+
   // An executor beside the `i`-th of them.
   [[nodiscard]] Client connect(std::size_t i, const Job& job, Progress progress, Group group = {}) const {
     if (i >= sidecars_.size())

@@ -14,7 +14,8 @@ namespace sidecar::perf {
 // One run of one test, as the initiator tells it to the responder.
 struct Job {
   std::string test;
-  std::string run;  // no two runs' ids are alike
+  std::string session;  // what stays over several runs is named after it
+  std::string run;      // no two runs' ids are alike
   std::uint64_t size = 0;
   std::uint64_t count = 0;        // messages, or round trips
   std::uint32_t outstanding = 1;  // at once
@@ -25,9 +26,11 @@ struct Job {
   std::uint64_t spacing_ns = 0;   // between two round trips
   std::string poll;               // event, adaptive, busy
   std::vector<Rank> from, to;     // the initiator's and the responder's ranks
+  std::uint64_t x = 0;            // scaling tests: see Scale
+  std::uint64_t x_before = 0;     // the last run's
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, test, run, size, count, outstanding, check, own_memory, bare, local,
-                                   spacing_ns, poll, from, to)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Job, test, session, run, size, count, outstanding, check, own_memory, bare,
+                                   local, spacing_ns, poll, from, to, x, x_before)
 
 // Chunk `i` of a run: many chunks share an id, so that neither ids nor one id's chunks grow with the run.
 inline constexpr std::uint64_t kChunksPerId = 1024;

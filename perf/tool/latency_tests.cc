@@ -109,6 +109,11 @@ Job background(const Job& job) {
 
 }  // namespace
 
+void ping_objects(Client& client, const Job& job, Recorder& recorder) {
+  ping(client, job, Kind::kObject, job, true, recorder);
+}
+void pong_objects(Client& client, const Job& job) { pong(client, job, job, Kind::kObject); }
+
 void initiate_object_lat(const End& end, const Job& job, const nlohmann::json&, Recorder& recorder) {
   initiate(end, job, Kind::kObject, recorder);
 }

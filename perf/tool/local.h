@@ -12,7 +12,9 @@ namespace sidecar::perf {
 
 class LocalSetup {
  public:
-  LocalSetup(const TestKind& test, const TestSettings& settings, const std::vector<std::uint64_t>& sizes);
+  // For all of these sizes and values of x.
+  LocalSetup(const TestKind& test, const TestSettings& settings, const std::vector<std::uint64_t>& sizes,
+             const std::vector<std::uint64_t>& at);
   [[nodiscard]] const End& own() const { return own_; }
   [[nodiscard]] Control connect() const;
   // Null for tests of raw UCX, which need no sidecars.

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/utsname.h>
 
+#include <cstdlib>
 #include <ctime>
 #include <sstream>
 
@@ -13,12 +14,18 @@
 namespace sidecar::perf {
 namespace {
 
-std::string cpu_model() {
-  std::istringstream lines(read_file("/proc/cpuinfo"));
+// What such a file of lines says under a name; empty when it says nothing of that name.
+std::string line_of(const char* file, std::string_view name) {
+  std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
     const std::size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != line.npos) return line.substr(colon + 2);
+    if (line.starts_with(name) && colon != line.npos) return line.substr(colon + 2);
   }
+  return "";
+}
+
+std::string cpu_model() {
+  if (std::string name = line_of("/proc/cpuinfo", "model name"); !name.empty()) return name;
   utsname names{};
   uname(&names);
   return names.machine;
@@ -37,6 +44,10 @@ Machine this_machine() {
   utsname names{};
   if (uname(&names) == 0) machine.kernel = names.release;
   return machine;
+}
+
+std::uint64_t available_memory() {
+  return std::strtoull(line_of("/proc/meminfo", "MemAvailable").c_str(), nullptr, 10) * 1024;
 }
 
 std::string time_now() {

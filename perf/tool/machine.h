@@ -1,6 +1,7 @@
 // Where and of what a figure was measured: belongs to every figure that is kept.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace sidecar::perf {
@@ -13,6 +14,7 @@ struct Machine {
   std::string kernel;  // release
 };
 Machine this_machine();
-std::string time_now();  // UTC, ISO 8601
+std::string time_now();            // UTC, ISO 8601
+std::uint64_t available_memory();  // bytes, as the kernel estimates them
 
 }  // namespace sidecar::perf

@@ -18,10 +18,16 @@ namespace {
 void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string>& sizes) {
   std::string names;
   for (const TestKind& kind : all_tests()) {
-    for (const char* part : {"\n  ", kind.name, ": ", kind.what, " [", kind.sizes, "]"}) names.append(part);
+    for (const char* part : {"\n  ", kind.name, ": ", kind.what, " [", kind.sizes}) names.append(part);
+    if (kind.scale != nullptr) names.append("; -x ").append(kind.scale->at);
+    names.append("]");
   }
   app.add_option("-t", test.test, "the test:" + names);
   app.add_option("-s", sizes, "sizes: 4K,64K or 4K:256M (doubling)")->delimiter(',');
+  app.add_option("-x,--at", test.at,
+                 "scale_*: of how much there is meanwhile, one line each: 1,100,10K or 1:16 (doubling). K is "
+                 "1000, and 1024 in an arena's size")
+      ->delimiter(',');
   app.add_option("-n", test.iterations, "iterations; without it as many as fit into -D");
   app.add_option("-w", test.warmup, "warm-up iterations [a tenth]");
   app.add_option("-D", test.seconds, "seconds that one measurement should take")->capture_default_str();
@@ -49,9 +55,10 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
   app.add_option("--pairs", test.pairs, "of --compare")->capture_default_str();
 }
 
-Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size) {
+Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size, std::uint64_t x) {
   Job job;
   job.size = size;
+  job.x = x;
   job.outstanding = test.outstanding > 0 ? test.outstanding : kind.outstanding;
   job.check = test.check;
   job.own_memory = test.own_memory;
@@ -62,8 +69,9 @@ Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size) {
 }
 
 void measure(Session& session, const TestKind& kind, const TestSettings& test, std::uint64_t size,
-             Output& output) {
-  Job job = job_of(kind, test, size);
+             std::uint64_t x, Output& output) {
+  Job job = job_of(kind, test, size, x);
+  if (kind.scale != nullptr) session.run(kind, job);  // makes that much, and measures nothing
   job.count = test.iterations > 0 ? test.iterations : session.calibrate(kind, job, test.seconds);
   Job warmup = job;
   warmup.count = test.warmup > 0 ? test.warmup : std::max<std::uint64_t>(job.count / 10, 1);
@@ -72,6 +80,7 @@ void measure(Session& session, const TestKind& kind, const TestSettings& test, s
   result.test = &kind;
   result.path = test.path;
   result.size = size;
+  result.x = x;
   result.outstanding = job.outstanding;
   result.copies = kind.name == std::string("fanout") ? session.other_ranks().size() : 1;
   result.poll = test.poll;
@@ -85,21 +94,47 @@ void measure(Session& session, const TestKind& kind, const TestSettings& test, s
   output.show(result);
 }
 
+void measure_all(Session& session, const TestKind& kind, const TestSettings& test,
+                 const std::vector<std::uint64_t>& sizes, const std::vector<std::uint64_t>& at,
+                 Output& output) {
+  const auto leave_nothing = [&] {
+    if (kind.scale != nullptr) session.run(kind, job_of(kind, test, 0, 0));
+  };
+  try {
+    for (const std::uint64_t x : at)
+      for (const std::uint64_t size : sizes) measure(session, kind, test, size, x, output);
+  } catch (...) {
+    try {
+      leave_nothing();
+    } catch (const std::exception&) {  // what came first is what to tell
+    }
+    throw;
+  }
+  leave_nothing();
+  session.farewell();
+}
+
 void run_test(const Settings& settings, const TestSettings& test, Output& output) {
   const TestKind& kind = find_test(test.test);
   const auto sizes = test.sizes.empty() ? parse_sizes(kind.sizes) : test.sizes;
-  output.begin(test);
+  const auto at = values_of_x(kind, test.at);
   if (settings.local) {
-    const LocalSetup setup(kind, test, sizes);
-    Session session(setup.connect(), setup.own());
-    for (const std::uint64_t size : sizes) measure(session, kind, test, size, output);
-    session.farewell();
+    output.begin(test);
+    const auto measure_at = [&](const std::vector<std::uint64_t>& some) {
+      const LocalSetup setup(kind, test, sizes, some);
+      Session session(setup.connect(), setup.own());
+      measure_all(session, kind, test, sizes, some, output);
+    };
+    if (kind.scale == nullptr || !kind.scale->of_arena) return measure_at(at);
+    for (const std::uint64_t x : at) measure_at({x});
     return;
   }
+  if (kind.scale != nullptr && kind.scale->local_only)
+    fail_measurement(test.test + " needs --local: it measures sidecars that it starts itself");
+  output.begin(test);
   const End own(settings.sidecars);
   Session session(connect_control(settings.host, settings.port, std::chrono::seconds(10)), own);
-  for (const std::uint64_t size : sizes) measure(session, kind, test, size, output);
-  session.farewell();
+  measure_all(session, kind, test, sizes, at, output);
 }
 
 // Each line has the options of one test, after a name for it; # begins a comment.

@@ -23,13 +23,22 @@ double overall_us(const Result& result) {
   return messages(result) > 0 ? result.recorder.seconds() * 1e6 / messages(result) : 0;
 }
 
+// Empty where the test has none.
+std::string x_text(const Result& result) {
+  char text[32] = "";
+  if (result.scale() != nullptr) std::snprintf(text, sizeof text, "%.10g", result.scale()->shown(result.x));
+  return text;
+}
+
 void print_line(const Result& result) {
   const Histogram& times = result.recorder.times();
-  std::printf("%8s %14llu %10.3f %9.3f %9.3f %10.2f %10.2f %11.0f %11.0f %9.2f %9.2f %9.2f %9.2f\n",
+  std::printf("%8s %14llu %10.3f %9.3f %9.3f %10.2f %10.2f %11.0f %11.0f %9.2f %9.2f %9.2f %9.2f",
               size_text(result.size).c_str(), static_cast<unsigned long long>(times.count()),
               us(times.percentile(50)), times.average() / 1e3, overall_us(result), result.bandwidth(),
               result.bandwidth(), result.rate(), result.rate(), us(times.percentile(90)),
               us(times.percentile(99)), us(times.percentile(99.9)), us(times.max()));
+  if (result.scale() != nullptr) std::printf("  %s %s", x_text(result).c_str(), result.scale()->name);
+  std::printf("\n");
 }
 
 }  // namespace
@@ -64,20 +73,20 @@ void Output::show(Result& result) {
   if (settings_.csv) {
     if (!std::exchange(csv_head_shown_, true))
       std::printf(
-          "test,path,size,iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,"
+          "test,path,size,x,iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,"
           "overall_mr,90,99,99.9,max,ratio\n");
-    std::printf("%s,%s,%llu,%llu,%.3f,%.3f,%.3f,%.2f,%.2f,%.0f,%.0f,%.3f,%.3f,%.3f,%.3f,", result.test->name,
-                result.path.c_str(), static_cast<unsigned long long>(result.size),
-                static_cast<unsigned long long>(times.count()), us(times.percentile(50)),
-                times.average() / 1e3, overall_us(result), result.bandwidth(), result.bandwidth(),
-                result.rate(), result.rate(), us(times.percentile(90)), us(times.percentile(99)),
-                us(times.percentile(99.9)), us(times.max()));
+    std::printf("%s,%s,%llu,%s,%llu,%.3f,%.3f,%.3f,%.2f,%.2f,%.0f,%.0f,%.3f,%.3f,%.3f,%.3f,",
+                result.test->name, result.path.c_str(), static_cast<unsigned long long>(result.size),
+                x_text(result).c_str(), static_cast<unsigned long long>(times.count()),
+                us(times.percentile(50)), times.average() / 1e3, overall_us(result), result.bandwidth(),
+                result.bandwidth(), result.rate(), result.rate(), us(times.percentile(90)),
+                us(times.percentile(99)), us(times.percentile(99.9)), us(times.max()));
     if (result.compared) std::printf("%.3f", result.compared->ratio.median());
     std::printf("\n");
   } else {
     print_line(result);
     for (const auto& [name, value] : result.recorder.more)
-      std::printf("%8s %s: %.4g\n", "", name.c_str(), value);
+      std::printf("%8s %s: %.*g\n", "", name.c_str(), value < 1e4 ? 4 : 12, value);
     if (Compared* const with = result.compared ? &*result.compared : nullptr; with != nullptr) {
       std::printf("%8s %.3f of %s: %.4g against %.4g %s, medians of %zu pairs; ratios %.3f to %.3f%s\n", "",
                   with->ratio.median(), with->reference.c_str(), with->ours.median(), with->theirs.median(),
@@ -122,6 +131,10 @@ void Output::show_json(Result& result) {
                               {"size", result.size},
                               {"outstanding", result.outstanding},
                               {"iterations", times.count()}};
+  if (result.scale() != nullptr) {
+    json["x"] = result.scale()->shown(result.x);
+    json["x_name"] = result.scale()->name;
+  }
   json["latency_us"] = {{"typical", us(times.percentile(50))}, {"average", times.average() / 1e3},
                         {"overall", overall_us(result)},       {"p50", us(times.percentile(50))},
                         {"p90", us(times.percentile(90))},     {"p99", us(times.percentile(99))},

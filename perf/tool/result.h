@@ -26,6 +26,7 @@ struct Result {
   const TestKind* test = nullptr;
   std::string path;
   std::uint64_t size = 0;
+  std::uint64_t x = 0;  // of a scaling test
   std::uint32_t outstanding = 1;
   std::uint64_t copies = 1;  // each message goes to so many
   std::string poll;
@@ -33,6 +34,7 @@ struct Result {
   Recorder recorder;
   std::optional<Compared> compared;
 
+  [[nodiscard]] const Scale* scale() const { return test->scale; }
   [[nodiscard]] double rate() const;       // messages that arrived, each second
   [[nodiscard]] double bandwidth() const;  // MiB/s of them
 };

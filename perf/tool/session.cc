@@ -16,7 +16,7 @@
 namespace sidecar::perf {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr std::chrono::seconds kAnswerMax{60};
 constexpr std::chrono::seconds kRunMax{600};
 constexpr std::chrono::hours kIdleMax{24};
@@ -92,7 +92,9 @@ std::string Session::transports() const {
 
 Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress) {
   job.test = test.name;
+  job.session = name_;
   job.run = name_ + "-" + std::to_string(runs_++);
+  job.x_before = std::exchange(x_, job.x);
   job.from = own_.ranks();
   job.to = other_ranks_;
   control_.say(job);

@@ -33,6 +33,7 @@ class Session {
   std::vector<Rank> other_ranks_;
   std::string name_;
   std::uint64_t runs_ = 0;
+  std::uint64_t x_ = 0;  // the last run's
 };
 
 // The waiting side: serves one initiator after the other, for ever or once. What goes wrong in a run is told

@@ -7,7 +7,7 @@
 namespace sidecar::perf {
 namespace {
 
-constexpr std::uint64_t kSizeMax = std::uint64_t{1} << 40;
+constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 40;
 
 std::vector<std::string_view> split(std::string_view text, char at) {
   std::vector<std::string_view> parts;
@@ -17,24 +17,24 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   return parts;
 }
 
-std::uint64_t parse_size(std::string_view text) {
+std::uint64_t parse_one(std::string_view text, const std::string& option, std::uint64_t k) {
+  const std::string where = option + " " + std::string(text) + ": ";
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  unsigned shift = 0;
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  std::uint64_t factor = 1;
   if (unit == "K" || unit == "k") {
-    shift = 10;
+    factor = k;
   } else if (unit == "M" || unit == "m") {
-    shift = 20;
+    factor = k * k;
   } else if (unit == "G" || unit == "g") {
-    shift = 30;
-  } else if (!unit.empty()) {
-    error == std::errc() ? fail_measurement("-s " + std::string(text) + ": K, M and G are known")
-                         : fail_measurement("-s " + std::string(text) + ": not a size");
+    factor = k * k * k;
+  } else if (!unit.empty() && error == std::errc()) {
+    fail_measurement(where + "K, M and G are known");
   }
-  if (error != std::errc() || number > (kSizeMax >> shift))
-    fail_measurement("-s " + std::string(text) + ": not a size");
-  return number << shift;
+  if (error != std::errc() || number > kNumberMax / factor)
+    fail_measurement(where + (k == kOfSizes ? "not a size" : "not a number"));
+  return number * factor;
 }
 
 int parse_number(std::string_view text, const std::string& what) {
@@ -47,20 +47,21 @@ int parse_number(std::string_view text, const std::string& what) {
 
 }  // namespace
 
-std::vector<std::uint64_t> parse_sizes(std::string_view text) {
-  std::vector<std::uint64_t> sizes;
+std::vector<std::uint64_t> parse_list(std::string_view text, const std::string& option, std::uint64_t k) {
+  std::vector<std::uint64_t> numbers;
   for (const std::string_view part : split(text, ',')) {
     const auto ends = split(part, ':');
-    if (ends.size() > 2) fail_measurement("-s " + std::string(part) + ": a range has two ends");
-    const std::uint64_t first = parse_size(ends.front());
-    const std::uint64_t last = parse_size(ends.back());
+    const std::string where = option + " " + std::string(part) + ": ";
+    if (ends.size() > 2) fail_measurement(where + "a range has two ends");
+    const std::uint64_t first = parse_one(ends.front(), option, k);
+    const std::uint64_t last = parse_one(ends.back(), option, k);
     if (ends.size() == 2 && (first == 0 || first > last))
-      fail_measurement("-s " + std::string(part) + ": a range goes up, from more than 0");
-    sizes.push_back(first);
-    for (std::uint64_t size = first; ends.size() == 2 && size * 2 <= last; size *= 2)
-      sizes.push_back(size * 2);
+      fail_measurement(where + "a range goes up, from more than 0");
+    numbers.push_back(first);
+    for (std::uint64_t number = first; ends.size() == 2 && number * 2 <= last; number *= 2)
+      numbers.push_back(number * 2);
   }
-  return sizes;
+  return numbers;
 }
 
 std::string size_text(std::uint64_t bytes) {

@@ -16,6 +16,7 @@ inline constexpr std::uint16_t kPort = 13338;  // ucx_perftest's is 13337
 struct TestSettings {
   std::string test;
   std::vector<std::uint64_t> sizes;  // empty: the test's own
+  std::vector<std::string> at;       // x of scaling tests, as -x takes it; empty: the test's own
   std::uint64_t iterations = 0;      // 0: as many as fit into `seconds`, by a warm-up
   std::uint64_t warmup = 0;          // 0: a tenth of the iterations
   double seconds = 1;
@@ -50,9 +51,13 @@ struct Settings {
   OutputSettings output;
 };
 
-// "64", "4K", "1M": what -s takes for one size. Lists have commas; "4K:256M" doubles from the one to the
-// other.
-std::vector<std::uint64_t> parse_sizes(std::string_view text);
+// "64", "4K", "1M": numbers with a unit. Lists have commas; "4K:256M" doubles from the one to the other.
+// `option` is named where it cannot be.
+inline constexpr std::uint64_t kOfSizes = 1024, kOfCounts = 1000;  // K
+std::vector<std::uint64_t> parse_list(std::string_view text, const std::string& option, std::uint64_t k);
+inline std::vector<std::uint64_t> parse_sizes(std::string_view text) {
+  return parse_list(text, "-s", kOfSizes);
+}
 std::string size_text(std::uint64_t bytes);
 // "0@host:port" or "0@host:port/node"
 Beside parse_beside(const std::string& text);

@@ -1,8 +1,21 @@
 #include "perf/tool/tests.h"
 
+#include <set>
+
+#include "core/limits.h"
 #include "perf/tool/take.h"
 
 namespace sidecar::perf {
+namespace {
+
+constexpr std::uint64_t kMany = 1'000'000, kGiB = 1 << 30;
+// An id that was held took 1.07 KB of the sidecar's own memory.
+constexpr Scale kIds{"ids held", "1,100,10K,100K,1M", 0, 100 * kMany, false, false, kSlotAlign, 1100};
+constexpr Scale kWaiting{"calls that wait", "1,100,1K,10K,100K", 0, kMany, false};
+constexpr Scale kPeers{"peers", "1:16", 1, 64, true};
+constexpr Scale kArena{"GiB of arena", "1G:16G", kGiB / 64, 1024 * kGiB, true, true, 0, 1};
+
+}  // namespace
 
 #define SIDECAR_PERF_ENDS(name) initiate_##name, respond_##name
 const std::vector<TestKind>& all_tests() {
@@ -29,6 +42,16 @@ const std::vector<TestKind>& all_tests() {
        SIDECAR_PERF_ENDS(sharded)},
       {"d2h_send", "chunks out of GPU memory, until it may be written again", false, 1, 1, "16M,256M", 1,
        SIDECAR_PERF_ENDS(d2h_send)},
+      {"scale_ids", "object_lat, while the measuring end's sidecar holds x other objects that are not done",
+       true, 1, 1, "64", 1, SIDECAR_PERF_ENDS(scale_ids), &kIds},
+      {"scale_waiting", "object_lat, while x calls of recv wait there for what does not come", true, 1, 1,
+       "64", 1, SIDECAR_PERF_ENDS(scale_waiting), &kWaiting},
+      {"scale_peers", "object_lat, while x peers are connected, the measured pair to all; --local only", true,
+       1, kLargestX, "64", 1, SIDECAR_PERF_ENDS(scale_peers), &kPeers},
+      {"scale_arena",
+       "object_lat, with an arena of x at the measuring end's sidecar, which must fit into the machine's "
+       "memory; --local only",
+       true, 1, 1, "64", 1, SIDECAR_PERF_ENDS(scale_arena), &kArena},
   };
   return tests;
 }
@@ -41,6 +64,27 @@ const TestKind& find_test(const std::string& name) {
     names += std::string(names.empty() ? "" : ", ") + test.name;
   }
   fail_measurement("there is no test " + name + "; there are " + names);
+}
+
+std::vector<std::uint64_t> values_of_x(const TestKind& test, const std::vector<std::string>& at) {
+  const Scale* const scale = test.scale;
+  if (scale == nullptr) {
+    if (!at.empty()) fail_measurement(std::string("-x is for scaling tests; ") + test.name + " is none");
+    return {0};
+  }
+  std::set<std::uint64_t> values;
+  for (const std::string& part : at.empty() ? std::vector<std::string>{scale->at} : at) {
+    for (const std::uint64_t x : parse_list(part, "-x", scale->of_arena ? kOfSizes : kOfCounts)) {
+      const auto text = [&](std::uint64_t value) {
+        return scale->of_arena ? size_text(value) : std::to_string(value);
+      };
+      if (x < scale->least || x > scale->most)
+        fail_measurement("-x " + text(x) + ": " + test.name + " can have " + text(scale->least) + " to " +
+                         text(scale->most));
+      values.insert(x);
+    }
+  }
+  return {values.begin(), values.end()};
 }
 
 }  // namespace sidecar::perf

@@ -22,6 +22,11 @@ struct Ended {
   std::string log;                 // standard error
 };
 
+// What --sidecar takes.
+std::string beside(const Cluster& cluster, Rank rank) {
+  return std::to_string(rank) + "@" + cluster.address(rank) + "/" + cluster.client_options(rank).node;
+}
+
 class PerfTool : public ::testing::Test {
  protected:
   [[nodiscard]] std::string log() const { return folder_.path() + "/log"; }
@@ -92,14 +97,11 @@ TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
 TEST_F(PerfTool, TwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
   Cluster cluster({.nodes = {"a", "b"}});
   const perf::ReservedPort port;
-  const auto beside = [&](Rank rank, const char* node) {
-    return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
-  };
-  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(1, "b")});
+  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(cluster, 1)});
   ASSERT_TRUE(waiting.wait_for_line("waiting; on the other host: sidecar-perf ", seconds(10)));
   for (int i = 0; i < 2; ++i) {
-    const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
-                              "-t", "chunk_lat", "-s", "1K", "-n", "10", "--check"});
+    const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar",
+                              beside(cluster, 0), "-t", "chunk_lat", "-s", "1K", "-n", "10", "--check"});
     ASSERT_EQ(all.size(), 1u);
     EXPECT_EQ(all[0].at("transports"), "tcp");
   }
@@ -110,12 +112,9 @@ TEST_F(PerfTool, TwoEndsMeetOverTheNetworkAndMeasureMoreThanOnce) {
 TEST_F(PerfTool, AnEndThatIsKilledEndsTheOtherWithAMessage) {
   Cluster cluster({.nodes = {"a", "b"}, .flags = {"--orphan-grace", "1s"}});
   const perf::ReservedPort port;
-  const auto beside = [&](Rank rank, const char* node) {
-    return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
-  };
-  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(1, "b")});
-  Process measuring = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
-                             "-t", "chunk_bw", "-n", "100000000", "--json"});
+  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(cluster, 1)});
+  Process measuring = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar",
+                             beside(cluster, 0), "-t", "chunk_bw", "-n", "100000000", "--json"});
   const auto at_work = [&] { return cluster.counter(1, "bytes_received") > (100u << 20); };
   const auto until = std::chrono::steady_clock::now() + seconds(20);
   while (!at_work() && std::chrono::steady_clock::now() < until)
@@ -123,12 +122,12 @@ TEST_F(PerfTool, AnEndThatIsKilledEndsTheOtherWithAMessage) {
   EXPECT_TRUE(at_work());
   measuring.kill();
   // The waiting end goes on to the next.
-  const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"),
+  const auto all = results({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(cluster, 0),
                             "-t", "object_lat", "-n", "10"});
   EXPECT_EQ(all.size(), 1u);
 
-  Process left = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(0, "a"), "-t",
-                        "chunk_bw", "-n", "100000000", "--json"});
+  Process left = start({"127.0.0.1", "-p", std::to_string(port.number()), "--sidecar", beside(cluster, 0),
+                        "-t", "chunk_bw", "-n", "100000000", "--json"});
   const auto before = cluster.counter(1, "bytes_received");
   while (cluster.counter(1, "bytes_received") < before + (10u << 20) &&
          std::chrono::steady_clock::now() < until + seconds(20))
@@ -175,6 +174,83 @@ TEST_F(PerfTool, ComparedWithAReferenceThereIsARatio) {
   }
 }
 
+struct Scaling {
+  std::string test, at;
+  std::vector<double> x;
+  std::string counted;  // what the sidecar itself says of it
+  double unit = 1;
+};
+class PerfScaling : public PerfTool, public ::testing::WithParamInterface<Scaling> {};
+INSTANTIATE_TEST_SUITE_P(
+    Of, PerfScaling,
+    ::testing::Values(Scaling{"scale_ids", "0,10,3K", {0, 10, 3000}, "chunks"},
+                      Scaling{"scale_waiting", "2,51K", {2, 51'000}, "waiting_recvs"},  // of two clients
+                      Scaling{"scale_peers", "1,3,4", {1, 3, 4}, "peers_connected"},
+                      Scaling{"scale_arena", "96M,64M", {0.0625, 0.09375}, "arena_bytes", 1 << 30}),
+    [](const auto& about) { return about.param.test; });
+
+TEST_P(PerfScaling, ThereIsALineForEachXMeasuredWhileThatMuchIsThere) {
+  const Scaling& scaling = GetParam();
+  for (const std::string path : {"net", "local"}) {
+    const auto all =
+        results({"--local", "--path", path, "-t", scaling.test, "-x", scaling.at, "-n", "20", "--check"});
+    ASSERT_EQ(all.size(), scaling.x.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      EXPECT_EQ(all[i].at("test"), scaling.test);
+      EXPECT_EQ(all[i].at("path"), path);
+      EXPECT_EQ(all[i].at("x"), scaling.x[i]);
+      EXPECT_NE(all[i].at("x_name"), "");
+      EXPECT_EQ(all[i].at(scaling.counted), scaling.x[i] * scaling.unit);
+      EXPECT_EQ(all[i].at("iterations"), 20);
+      EXPECT_GT(all[i].at("latency_us").at("p50"), 0);
+    }
+  }
+}
+
+TEST_F(PerfTool, TheTableAndTheCsvSayAtWhichXOfAScalingTest) {
+  const Ended table = run({"--local", "-t", "scale_ids", "-x", "5,7K", "-n", "10", "-f"});
+  ASSERT_GE(table.lines.size(), 6u) << table.log;
+  const auto in_some_line = [&](const std::string& text) {
+    return std::ranges::any_of(table.lines, [&](const std::string& line) { return line.ends_with(text); });
+  };
+  EXPECT_TRUE(in_some_line("  5 ids held"));
+  EXPECT_TRUE(in_some_line("  7000 ids held"));
+  const Ended csv = run({"--local", "-t", "scale_ids", "-x", "7K", "-n", "10", "-v"});
+  ASSERT_EQ(csv.lines.size(), 2u) << csv.log;
+  EXPECT_TRUE(csv.lines[0].starts_with("test,path,size,x,iterations,"));
+  EXPECT_TRUE(csv.lines[1].starts_with("scale_ids,net,64,7000,10,"));
+}
+
+// The sidecars are somebody's: what a Cluster that ends finds in them fails the test.
+TEST_F(PerfTool, NothingOfAScalingTestStaysInSidecarsThatWereThereBefore) {
+  Cluster cluster({.nodes = {"a", "b"}, .arena = "8M"});
+  const perf::ReservedPort port;
+  Process waiting = start({"-p", std::to_string(port.number()), "--sidecar", beside(cluster, 1)});
+  const auto measure = [&](const char* test, const char* at) {
+    return std::vector<std::string>{"127.0.0.1",
+                                    "-p",
+                                    std::to_string(port.number()),
+                                    "--sidecar",
+                                    beside(cluster, 0),
+                                    "-t",
+                                    test,
+                                    "-x",
+                                    at,
+                                    "-n",
+                                    "10"};
+  };
+  for (const char* const test : {"scale_ids", "scale_waiting"}) {
+    EXPECT_EQ(results(measure(test, "1,2K")).size(), 2u);
+    EXPECT_TRUE(cluster.becomes_empty(0)) << test;
+  }
+  // More than there is room for.
+  const Ended full = run(measure("scale_ids", "10,100K"));
+  EXPECT_EQ(full.ending, (perf::Ending{1, 0}));
+  EXPECT_NE(full.log.find("the other end: send: "), std::string::npos) << full.log;
+  waiting.signal(SIGTERM);
+  EXPECT_TRUE(waiting.wait(seconds(5)));
+}
+
 TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
   const auto says = [&](std::vector<std::string> arguments, const std::string& what) {
     const Ended ended = run(std::move(arguments));
@@ -185,6 +261,12 @@ TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
   says({"--local"}, "which test?");
   says({"--local", "-t", "am_lat", "-s", "4X"}, "4X");
   says({"--local", "-t", "am_lat", "--path", "moon"}, "moon");
+  says({"--local", "-t", "am_lat", "-x", "1"}, "-x is for scaling tests; am_lat is none");
+  says({"--local", "-t", "scale_ids", "-x", "10,2X"}, "-x 2X");
+  says({"--local", "-t", "scale_peers", "--at", "1000"}, "scale_peers can have 1 to 64");
+  says({"--local", "-t", "scale_arena", "-x", "1024G"}, "this machine has ");
+  says({"127.0.0.1", "-t", "scale_arena"}, "scale_arena needs --local");
+  says({"127.0.0.1", "-t", "scale_peers"}, "scale_peers needs --local");
   says({"--local", "-b", "/nowhere/batch"}, "cannot read /nowhere/batch");
   says({"--local", "-t", "am_lat", "-c", "4095"}, "4095");
   if (access("/dev/nvidiactl", F_OK) != 0)

@@ -9,6 +9,7 @@
 #include "perf/tool/contents.h"
 #include "perf/tool/histogram.h"
 #include "perf/tool/settings.h"
+#include "perf/tool/tests.h"
 
 namespace sidecar::perf {
 namespace {
@@ -77,6 +78,31 @@ TEST(PerfSettings, WhatIsNoSizeIsRefused) {
   for (const char* text : {"", ",", "K", "4X", "4KB", "-4", "1.5K", "0:8", "8:4", "1:2:4",
                            "99999999999999999999", "9999999999G", "4 K"})
     EXPECT_THROW(parse_sizes(text), std::runtime_error) << text;
+}
+
+TEST(PerfSettings, AThousandOfWhatIsCountedIsNot1024) {
+  EXPECT_EQ(parse_list("1,3K,2M,1G", "-x", kOfCounts), (Sizes{1, 3'000, 2'000'000, 1'000'000'000}));
+  EXPECT_EQ(parse_list("1K:4K", "-x", kOfCounts), (Sizes{1'000, 2'000, 4'000}));
+}
+
+TEST(PerfSettings, AScalingTestTakesItsXUpwardsAndAllOthersTakeNone) {
+  EXPECT_EQ(values_of_x(find_test("scale_ids"), {"1K,10", "1K"}), (Sizes{10, 1'000}));
+  EXPECT_EQ(values_of_x(find_test("scale_arena"), {"64M"}), Sizes{64 << 20});
+  EXPECT_EQ(values_of_x(find_test("object_lat"), {}), Sizes{0});
+  EXPECT_THROW(values_of_x(find_test("object_lat"), {"1"}), std::runtime_error);
+  EXPECT_THROW(values_of_x(find_test("scale_ids"), {"10X"}), std::runtime_error);
+  EXPECT_THROW(values_of_x(find_test("scale_peers"), {"0"}), std::runtime_error);
+  EXPECT_THROW(values_of_x(find_test("scale_peers"), {"1,65"}), std::runtime_error);
+  EXPECT_THROW(values_of_x(find_test("scale_arena"), {"1K"}), std::runtime_error);
+}
+
+TEST(PerfTests, WhatTheReportTakesForAScalingTestIsOneAndItsOwnXIsAllowed) {
+  for (const TestKind& test : all_tests()) {
+    EXPECT_EQ(std::string(test.name).starts_with("scale_"), test.scale != nullptr) << test.name;
+    EXPECT_NO_THROW(values_of_x(test, {})) << test.name;
+  }
+  EXPECT_EQ(values_of_x(find_test("scale_ids"), {}), (Sizes{1, 100, 10'000, 100'000, 1'000'000}));
+  EXPECT_EQ(values_of_x(find_test("scale_peers"), {}), (Sizes{1, 2, 4, 8, 16}));
 }
 
 TEST(PerfSettings, SizesAreShownAsTheyAreGiven) {
