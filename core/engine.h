@@ -308,7 +308,6 @@ class Engine final : public Events, public DeviceEvents {
   void on_peer_message(Link& link, const Message& message, const Incoming& incoming);
   bool is_new(Link& link, const Transfer& transfer);
   void ack(Peer& peer, LinkId link, Sequence sequence, const Error& result);
-  void refuse(Peer& peer, LinkId link, Sequence sequence);
   void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
   void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source);
   [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
@@ -322,7 +321,6 @@ class Engine final : public Events, public DeviceEvents {
   void on_further_part(ChunkEntry& entry, Link& link, const Chunk& chunk, const Incoming& incoming);
   Arrival& add_arrival(ChunkEntry& entry, LinkId link, const Chunk& chunk, const Incoming& incoming);
   void remove_arrival(Arrival& arrival);
-  void turn_away(Arrival& arrival);
   void back_to_absent(ChunkEntry& entry);
   void reset_entry(ChunkEntry& entry);
   bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
@@ -341,8 +339,17 @@ class Engine final : public Events, public DeviceEvents {
   template <class Match>
   void drop_parked(Match&& match);
   void on_withdraw(Link& link, const Withdraw& withdraw);
+
+  // engine_room.cc: who may wait for room here, and who comes back for it later
   void pump_receive_room();
-  void resume_refused();
+  [[nodiscard]] bool must_turn_away(const Peer& peer) const;
+  void turn_away(Arrival& arrival);
+  void refuse(Peer& peer, LinkId link, Sequence sequence);
+  enum class Resume { kAll, kThoseWithRoom };
+  void resume_refused(Resume whom);
+  [[nodiscard]] std::size_t share_of_line() const;
+  void change_crowd(Peer& peer, bool owed_resume, std::size_t parked);
+  void left_line(Peer& peer) { change_crowd(peer, peer.owed_resume, peer.parked - 1); }
 
   // engine_datum.cc: a datum as a whole
   Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta, const Hash128& hash, bool in_parts);
@@ -380,6 +387,7 @@ class Engine final : public Events, public DeviceEvents {
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
   std::size_t owed_resumes_ = 0;                              // peers with owed_resume
+  std::size_t crowd_ = 0;                                     // those, and peers with anything parked
   std::uint32_t connecting_ = 0;                              // peers that are being connected to
   TimeNs alone_since_ = kNever;                               // no client is registered; kNever: some are
   TimerNode orphans_;                                         // more of them are to be freed
