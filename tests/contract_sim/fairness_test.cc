@@ -46,6 +46,27 @@ TEST_P(ManyToOne, WhoIsRefusedComesBackThoughAnotherKeepsTheLineFull) {
   drain();
 }
 
+// Two that never send more than their share keep two thirds of it full.
+TEST_P(ManyToOne, WhoIsRefusedComesBackThoughTheLineIsNeverHalfEmpty) {
+  pace_ = 10 * kMillisecond;
+  start(kFew, {{.outstanding = kFew / 3}, {.outstanding = kFew / 3}, {.outstanding = kFew}});
+  serve(kChunks / 4);
+  EXPECT_GT(refusals(), 0u);
+  EXPECT_GE(counts(kWindow, kChunks / 4)[2], (kChunks / 4 - kWindow) / 6);
+  drain();
+}
+
+TEST_P(ManyToOne, WhereSendersAreMoreThanPlacesOneThatIsFarAwayHasItsPlaceToo) {
+  std::vector<SenderPlan> plans(kSenders);
+  plans.front().late = kMillisecond;
+  pace_ = 400 * kMicrosecond;
+  start(2, plans);
+  serve(kChunks);
+  EXPECT_GT(refusals(), kChunks / 10);
+  expect_fair();
+  drain();
+}
+
 TEST_P(ManyToOne, AChunkThatIsRefusedIsNotPassedByLaterOnesForEver) {
   pace_ = 10 * kMillisecond;
   start(kFew, {{.outstanding = kFew + 2}});
