@@ -19,6 +19,7 @@
 
 #include "core/chunk_store.h"
 #include "core/client_table.h"
+#include "core/engine_options.h"
 #include "core/engine_stats.h"
 #include "core/memory.h"
 #include "core/outbox.h"
@@ -27,40 +28,6 @@
 #include "core/timer_heap.h"
 
 namespace sidecar {
-
-struct EngineOptions {
-  Rank rank = 0;
-  InstanceId instance = 1;
-  std::int64_t pid = 0;  // of this process
-  Name node;             // equal names may share memory
-  Bytes arena;           // what clients' and peers' chunks lie in
-  ArenaInfo arena_info;  // how others map it; empty path: they cannot, and get bytes
-  double send_share = 0.5;
-  double reserve_share = 0.0625;
-  std::uint64_t hash_key[2] = {};      // random per process
-  TimeNs peer_timeout = 30 * kSecond;  // a peer not heard of for this long is lost
-  TimeNs ping_interval = 1 * kSecond;
-  TimeNs ping_timeout = 5 * kSecond;    // a link not heard of for this long is closed and made anew
-  TimeNs orphan_grace = 600 * kSecond;  // how long chunks are kept while no client is here to get them
-  std::uint32_t parked_max = kParkedMax;
-  std::uint32_t waiting_sends_max = kWaitingSendsMax;
-  // Of one client each.
-  std::uint32_t client_calls_max = kClientCallsMax;  // receives, sends, allocations
-  std::uint32_t client_ids_max = kClientIdsMax;      // named, and nothing has come of them
-  std::uint64_t client_bytes_max = UINT64_MAX;       // of its sends that are not over and its allocations
-  std::uint64_t eager_max = kEagerBytesMax;
-};
-
-struct ClientRegistration {
-  InstanceId instance = 0;            // of the client process
-  std::uint64_t send_unit_bytes = 0;  // hints, 0: none
-  std::uint64_t receive_unit_bytes = 0;
-  Rank rank = kNoRank;      // which member of its group the client is; kNoRank: this sidecar's own rank
-  std::vector<Rank> group;  // sorted, this sidecar's rank first; empty: just this sidecar
-  std::int64_t pid = 0;     // its process's
-  // Somebody else looks after it: without, it is forgotten when it does not connect within kRegistrationNs.
-  bool leased = false;
-};
 
 class Engine final : public Events, public DeviceEvents {
  public:
@@ -311,7 +278,6 @@ class Engine final : public Events, public DeviceEvents {
   void send_ack(Link& link, Sequence sequence, std::uint32_t count, const Error& result);
   void owe_ack(Link& link, Sequence sequence);
   void pay_acks();
-  void refuse(Peer& peer, LinkId link, Sequence sequence);
   void on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming);
   void describe(ChunkEntry& entry, const ChunkMeta& meta, Peer& source);
   [[nodiscard]] std::uint64_t receive_unit(const ChunkMeta& meta) const;
@@ -325,7 +291,6 @@ class Engine final : public Events, public DeviceEvents {
   void on_further_part(ChunkEntry& entry, Link& link, const Chunk& chunk, const Incoming& incoming);
   Arrival& add_arrival(ChunkEntry& entry, LinkId link, const Chunk& chunk, const Incoming& incoming);
   void remove_arrival(Arrival& arrival);
-  void turn_away(Arrival& arrival);
   void back_to_absent(ChunkEntry& entry);
   void reset_entry(ChunkEntry& entry);
   bool start_receive(ChunkEntry& entry, const std::byte* inline_data);
@@ -344,8 +309,17 @@ class Engine final : public Events, public DeviceEvents {
   template <class Match>
   void drop_parked(Match&& match);
   void on_withdraw(Link& link, const Withdraw& withdraw);
+
+  // engine_room.cc: who may wait for room here, and who comes back for it later
   void pump_receive_room();
-  void resume_refused();
+  [[nodiscard]] bool must_turn_away(const Peer& peer) const;
+  void turn_away(Arrival& arrival);
+  void refuse(Peer& peer, LinkId link, Sequence sequence);
+  enum class Resume { kAll, kThoseWithRoom };
+  void resume_refused(Resume whom);
+  [[nodiscard]] std::size_t share_of_line() const;
+  void change_crowd(Peer& peer, bool owed_resume, std::size_t parked);
+  void left_line(Peer& peer) { change_crowd(peer, peer.owed_resume, peer.parked - 1); }
 
   // engine_datum.cc: a datum as a whole
   Result<ChunkEntry*> admit(const Peer& peer, const ChunkMeta& meta, const Hash128& hash, bool in_parts);
@@ -383,6 +357,7 @@ class Engine final : public Events, public DeviceEvents {
   Message scratch_;  // what is sent is built here: a Message is 3 KiB
   EngineCounters counters_;
   std::size_t owed_resumes_ = 0;  // peers with owed_resume
+  std::size_t crowd_ = 0;         // those, and peers with anything parked
   std::vector<LinkId> links_owed_acks_;
   std::uint32_t connecting_ = 0;                              // peers that are being connected to
   TimeNs alone_since_ = kNever;                               // no client is registered; kNever: some are

@@ -104,6 +104,7 @@ bool Engine::start_receive(ChunkEntry& entry, const std::byte* inline_data) {
 }
 
 void Engine::begin_receiving(ChunkEntry& entry) {
+  if (entry.state == ChunkState::kParked) left_line(*entry.source);
   entry.state = ChunkState::kReceiving;
   ++entry.datum->receiving;
   note_size(*entry.datum, entry.bytes);
@@ -116,7 +117,7 @@ void Engine::take_all_in(ChunkEntry& entry, const std::byte* inline_data) {
     take_in(*arrival, inline_data);  // the last one may end the entry
     arrival = next;
   }
-  if (lacks_parts) resume_refused();  // it has taken room, and gives none back without them
+  if (lacks_parts) resume_refused(Resume::kAll);  // it has taken room, and gives none back without them
 }
 
 // Into the slot; without one, for a chunk that was marked done before it came, away.
@@ -170,15 +171,6 @@ void Engine::settle_arrival(ChunkEntry& entry, LinkId id, Sequence sequence, con
   }
 }
 
-// No room, not even to park: the sender keeps it until we say that there is.
-void Engine::turn_away(Arrival& arrival) {
-  ChunkEntry& entry = *arrival.entry;
-  discard(arrival.link, std::exchange(arrival.incoming, {}));
-  refuse(*entry.source, arrival.link, arrival.sequence);
-  remove_arrival(arrival);
-  back_to_absent(entry);
-}
-
 // --- what does not come
 // --------------------------------------------------------------------------------------------------------------
 
@@ -198,7 +190,8 @@ void Engine::arrival_failed(Arrival& arrival) {
   remove_arrival(arrival);
   if (entry.arrivals.empty()) return back_to_absent(entry);
   // While it has room of which others wait, and the rest of it was refused, nobody gets any further.
-  if (entry.state == ChunkState::kReceiving && std::exchange(entry.lacks_parts, false)) resume_refused();
+  if (entry.state == ChunkState::kReceiving && std::exchange(entry.lacks_parts, false))
+    resume_refused(Resume::kAll);
   drop_if_void(entry);
 }
 
@@ -230,6 +223,7 @@ void Engine::back_to_absent(ChunkEntry& entry) {
 
 void Engine::reset_entry(ChunkEntry& entry) {
   CHECK(entry.arrivals.empty() && entry.moving == 0);
+  if (entry.state == ChunkState::kParked) left_line(*entry.source);
   release(std::exchange(entry.slot, nullptr));
   entry.source = nullptr;
   entry.in_parts = entry.retracted = entry.lacks_parts = false;
@@ -314,33 +308,6 @@ void Engine::on_withdraw(Link& link, const Withdraw& withdraw) {
   } else if (seen == DedupWindow::Seen::kOver) {
     ack(peer, link.id, withdraw.sequence, Error{peer.window.result(withdraw.sequence), kNoRank, "", 0, 0});
   }
-}
-
-// --- room
-// ------------------------------------------------------------------------------------------------------------------------
-
-void Engine::pump_receive_room() {
-  receive_room_changed_ = false;
-  for (auto* list : {&store_.parked_wanted(), &store_.parked()}) {
-    while (ChunkEntry* entry = list->front()) {
-      list->remove(entry);
-      if (start_receive(*entry, nullptr)) continue;
-      list->push_front(entry);
-      break;
-    }
-    if (!list->empty()) break;  // what is wanted goes first
-  }
-  if (store_.parked_count() * 2 <= options_.parked_max) resume_refused();
-}
-
-// On each of a peer's links: the other side may have given up the older ones without our knowing yet.
-void Engine::resume_refused() {
-  if (owed_resumes_ == 0) return;
-  owed_resumes_ = 0;
-  for (Link& link : links_) {
-    if (link.kind == Link::Kind::kPeerIn && link.peer->owed_resume) report_credit(link, true);
-  }
-  for (const auto& peer : peers_.all()) peer->owed_resume = false;
 }
 
 }  // namespace sidecar

@@ -238,7 +238,7 @@ void Engine::lose_peer(Peer& peer, const Error& why, Loss loss) {
   fail_begun(peer, why);
   if (loss != Loss::kSilent || has_ended(peer)) drop_unlinks(peer);
   quarantine_lent(peer, lost);
-  if (std::exchange(peer.owed_resume, false)) --owed_resumes_;
+  change_crowd(peer, false, peer.parked);
   peer.backoff = 0;
   peer.wanted_since = kNever;
   if (lost == 0) return;

@@ -104,13 +104,6 @@ void Engine::pay_acks() {
   links_owed_acks_.clear();
 }
 
-void Engine::refuse(Peer& peer, LinkId link, Sequence sequence) {
-  ++counters_.refusals;
-  peer.window.forget(sequence);
-  if (!std::exchange(peer.owed_resume, true)) ++owed_resumes_;
-  send_plain(link, Refuse{sequence});
-}
-
 // --- arrival
 // -------------------------------------------------------------------------------------------------------------------
 
@@ -147,13 +140,14 @@ void Engine::on_chunk(Link& link, const Chunk& chunk, const Incoming& incoming) 
   const bool wanted = !entry.waiters.empty();
   const bool first_in_line = store_.parked_wanted().empty() && (wanted || store_.parked().empty());
   if (first_in_line && start_receive(entry, inline_data)) return;
-  if (!wanted && store_.parked_count() >= options_.parked_max) return turn_away(arrival);
+  if (!wanted && must_turn_away(peer)) return turn_away(arrival);
   ++counters_.parked;
   if (inline_data != nullptr) {
     arrival.inline_copy = std::make_unique_for_overwrite<std::byte[]>(meta.bytes);
     std::memcpy(arrival.inline_copy.get(), inline_data, meta.bytes);
   }
   entry.state = ChunkState::kParked;
+  change_crowd(peer, peer.owed_resume, peer.parked + 1);
   note_size(*entry.datum, meta.bytes);
   (wanted ? store_.parked_wanted() : store_.parked()).push_back(&entry);
 }

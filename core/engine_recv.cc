@@ -163,7 +163,7 @@ void Engine::wait_for(Client& client, const Recv& recv, Datum& datum) {
       store_.parked_wanted().push_back(entry);
   } else if (entry->state == ChunkState::kAbsent) {
     // It may be among those we refused for lack of room: as a wanted one it would be let in now.
-    resume_refused();
+    resume_refused(Resume::kAll);
   }
 }
 

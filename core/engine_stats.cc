@@ -158,11 +158,16 @@ void Engine::check_invariants() {
   completions_.for_each([&](const Completion& completion) { owned += completion.slot != nullptr ? 1 : 0; });
   CHECK(owned == memory_.references());
   std::uint32_t connecting = 0;
+  std::size_t parked = 0, owed = 0, crowd = 0;
   for (const auto& peer : peers_.all()) {
     CHECK(peer->queue.size() <= peer->unsettled.size());
     CHECK((peer->state == LinkState::kInLine) == peer->in_line.linked());
+    parked += peer->parked;
+    owed += peer->owed_resume ? 1 : 0;
+    crowd += peer->owed_resume || peer->parked > 0 ? 1 : 0;
     connecting += peer->state == LinkState::kResolving || peer->state == LinkState::kConnecting ? 1 : 0;
   }
+  CHECK(parked == store_.parked_count() && owed == owed_resumes_ && crowd == crowd_);
   CHECK(connecting == connecting_);
   CHECK(connecting >= kConnectingMax || peers_.line().empty());
 }

@@ -56,6 +56,7 @@ struct Peer {
   InstanceId window_of =
       0;  // whose transfers it knows: kept when that one counts as lost, since it may be alive
   bool owed_resume = false;   // we refused something and will say when there is room
+  std::size_t parked = 0;     // chunks of its that wait for room here
   std::uint64_t awaited = 0;  // data of its that are not complete here
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_mapped = 0;
