@@ -1,5 +1,6 @@
 #include "core/loop.h"
 
+#include <time.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -20,6 +21,12 @@ constexpr int kSpinPassesMax =
     64;  // the same for passes without work: an empty poll costs about as much as these
 constexpr int kUnpolledMax = 16;  // run_once: steps in a row that leave the poll out
 constexpr std::array<const char*, 3> kPolicyNames{"event", "adaptive", "busy"};
+
+TimeNs thread_cpu_ns() {
+  timespec now{};
+  CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+  return static_cast<TimeNs>(now.tv_sec) * kSecond + static_cast<TimeNs>(now.tv_nsec);
+}
 
 }  // namespace
 
@@ -50,6 +57,11 @@ class Loop::Impl {
   LoopOptions options;
   LoopHooks hooks;
   std::atomic<std::thread::id> thread{std::this_thread::get_id()};
+  void reset_longest_step() {
+    takes_cpu_time_ = true;
+    cpu_ns_ = thread_cpu_ns();
+    stats.longest_step_ns = stats.longest_step_cpu_ns = 0;
+  }
   // Something happened outside a step: no sleep before another one. Every callback begins with it, which also
   // tells when the poll ended; uv's own idle-time metric would cost a second system call for each poll.
   void touch() {
@@ -101,6 +113,9 @@ class Loop::Impl {
 
   TimeNs step_end_ns_ = 0;  // of the last step; 0: the caller had the thread since
   TimeNs woke_ns_ = 0;      // of the first callback since then
+
+  bool takes_cpu_time_ = false;
+  TimeNs cpu_ns_ = 0;  // this thread's, at the end of the last step
 };
 
 Loop::Impl::Impl(LoopOptions o) : options(o) {
@@ -133,6 +148,7 @@ void Loop::Impl::run(uv_run_mode mode) {
   once_ = mode != UV_RUN_DEFAULT;
   step_end_ns_ = 0;  // the time since the last run is the caller's, not ours
   woke_ns_ = 0;
+  if (takes_cpu_time_) cpu_ns_ = thread_cpu_ns();
   if (once_) {
     wake_sources();  // the caller may have slept on backend_fd()
     step();
@@ -250,7 +266,13 @@ void Loop::Impl::begin_busy() {
 }
 
 void Loop::Impl::end_busy() {
-  if (woke_ns_ != 0) stats.longest_step_ns = std::max(stats.longest_step_ns, now_ns() - woke_ns_);
+  if (woke_ns_ != 0) {
+    stats.longest_step_ns = std::max(stats.longest_step_ns, now_ns() - woke_ns_);
+    if (takes_cpu_time_) {  // from end to end: the poll in between is awake for a moment only
+      const TimeNs before = std::exchange(cpu_ns_, thread_cpu_ns());
+      stats.longest_step_cpu_ns = std::max(stats.longest_step_cpu_ns, cpu_ns_ - before);
+    }
+  }
   woke_ns_ = 0;
 }
 
@@ -350,7 +372,7 @@ Result<std::uint64_t> Loop::watch(int fd, std::function<void()> on_readable) {
 }
 void Loop::unwatch(std::uint64_t id) { impl_->unwatch(id); }
 LoopStats Loop::stats() const { return impl_->stats; }
-void Loop::reset_longest_step() { impl_->stats.longest_step_ns = 0; }
+void Loop::reset_longest_step() { impl_->reset_longest_step(); }
 bool Loop::on_loop_thread() const { return impl_->thread.load() == std::this_thread::get_id(); }
 PollPolicy Loop::policy() const { return impl_->options.policy; }
 uv_loop_s* Loop::uv() { return &impl_->uv; }
