@@ -16,7 +16,8 @@
 namespace sidecar {
 namespace {
 
-constexpr int kBusyPassesMax = 16;  // passes with work before other descriptors get their turn
+constexpr int kBusyPassesMax = 16;      // passes with work before other descriptors get their turn,
+constexpr TimeNs kBusyNsMax = 100'000;  // or so much time: a pass over large payloads can take a millisecond
 constexpr int kSpinPassesMax =
     64;  // the same for passes without work: an empty poll costs about as much as these
 constexpr int kUnpolledMax = 16;  // run_once: steps in a row that leave the poll out
@@ -170,7 +171,7 @@ void Loop::Impl::step() {
     if (pass()) {
       worked = true;
       last_work_ns_ = now_ns();
-      if (++busy == kBusyPassesMax) {
+      if (++busy == kBusyPassesMax || last_work_ns_ - woke_ns_ > kBusyNsMax) {
         set_idle(true);
         break;
       }

@@ -141,6 +141,23 @@ TEST(Loop, ALongStepThatWorkedIsToldFromOneThatWasOffTheCore) {
   EXPECT_GE(at_work.longest_step_cpu_ns, 19 * kMillisecond);
 }
 
+TEST(Loop, AStepOfLongPassesEndsSoonAlthoughThereIsMoreWork) {
+  Loop loop;
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  ASSERT_EQ(write(pipe_fds[1], "x", 1), 1);
+  ASSERT_TRUE(loop.watch(pipe_fds[0], [&] { loop.stop(); }));
+  int passes = 0;
+  loop.set_hooks(on_step([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return ++passes < 100;
+  }));
+  loop.run();
+  EXPECT_LE(passes, 2) << "while the descriptor was readable";
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
+}
+
 TEST(Loop, TheThreadThatRunsItIsTheLoopsThread) {
   Loop loop;
   EXPECT_TRUE(loop.on_loop_thread());
