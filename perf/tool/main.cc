@@ -72,6 +72,7 @@ void measure(Session& session, Session* defaults, const TestKind& kind, const Te
   Job warmup = job;
   warmup.count = test.warmup > 0 ? test.warmup : std::max<std::uint64_t>(job.count / 10, 1);
   session.run(kind, warmup);
+  if (defaults != nullptr) defaults->run(kind, warmup);
   Result result;
   result.test = &kind;
   result.path = test.path;
