@@ -269,6 +269,17 @@ Expected<SidecarStatus> ask_status(const Contact& sidecar, std::chrono::nanoseco
   return out;
 }
 
+Expected<void> restart_longest_step(const Contact& sidecar, std::chrono::nanoseconds deadline) {
+  grpc::ClientContext context;
+  set_deadline(context, deadline);
+  v1::StatsRequest request;
+  request.set_restart_longest_step(true);
+  v1::StatsResponse response;
+  const grpc::Status status = v1::Admin::NewStub(channel_to(sidecar))->Stats(&context, request, &response);
+  if (!status.ok()) return failure_of(status, sidecar, kNoRank);
+  return {};
+}
+
 Expected<std::vector<ChunkLine>> ask_chunks(const Contact& sidecar, std::chrono::nanoseconds deadline) {
   const auto stub = v1::Admin::NewStub(channel_to(sidecar));
   std::vector<ChunkLine> lines;

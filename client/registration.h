@@ -169,6 +169,8 @@ struct DrainResult {
 // Waits until the sidecar has drained, or `timeout` is over; it ends right after the answer.
 Expected<DrainResult> ask_drain(const Contact& sidecar, std::chrono::nanoseconds timeout);
 Expected<SidecarStatus> ask_status(const Contact& sidecar, std::chrono::nanoseconds deadline);
+// What its counters say of the longest step of its loop begins anew.
+Expected<void> restart_longest_step(const Contact& sidecar, std::chrono::nanoseconds deadline);
 Expected<std::vector<ChunkLine>> ask_chunks(const Contact& sidecar, std::chrono::nanoseconds deadline);
 Expected<std::vector<PeerLine>> ask_peers(const Contact& sidecar, std::chrono::nanoseconds deadline);
 Expected<std::vector<MemberLine>> ask_members(const Contact& sidecar, std::chrono::nanoseconds deadline);

@@ -51,6 +51,7 @@ void fill_counters(const EngineStats& stats, const LoopStats& loop, Counters& co
       {"quarantined", stats.quarantined},
       {"loop_steps", loop.steps},
       {"loop_longest_step_ns", loop.longest_step_ns},
+      {"loop_longest_step_cpu_ns", loop.longest_step_cpu_ns},
       {"loop_asleep_ns", loop.asleep_ns},
   };
   for (const auto& [name, value] : named) counters[name] = value;
@@ -88,15 +89,18 @@ class AdminService final : public v1::Admin::Service {
  public:
   explicit AdminService(ServiceContext& context) : context_(context), identity_(context.identity) {}
 
-  grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest*, v1::StatsResponse* out) override {
+  grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest* request, v1::StatsResponse* out) override {
     struct All {
       EngineStats engine;
       TransportCounters transport;
       LoopStats loop;
     };
-    const auto all = ask<All>(context_.mailbox, [&backend = context_.backend] {
-      return All{backend.stats(), backend.transport_counters(), backend.loop_stats()};
-    });
+    const auto all =
+        ask<All>(context_.mailbox, [&backend = context_.backend, restart = request->restart_longest_step()] {
+          All now{backend.stats(), backend.transport_counters(), backend.loop_stats()};
+          if (restart) backend.reset_longest_step();
+          return now;
+        });
     if (!all) return all.error();
     const EngineStats& stats = all->engine;
     out->set_rank(identity_.rank);

@@ -70,6 +70,7 @@ class Backend {
   virtual EngineStats stats() const = 0;
   virtual TransportCounters transport_counters() const = 0;
   virtual LoopStats loop_stats() const = 0;
+  virtual void reset_longest_step() = 0;  // see Loop
   virtual std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const = 0;
   virtual std::vector<PeerInfo> peers() const = 0;
   // Begins what SIGTERM begins, and waits for consumers to mark done what is held; `timeout`: no longer than

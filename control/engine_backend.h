@@ -33,6 +33,7 @@ class EngineBackend final : public Backend {
   EngineStats stats() const override { return engine_.stats(); }
   TransportCounters transport_counters() const override { return transport_.counters(); }
   LoopStats loop_stats() const override { return loop_.stats(); }
+  void reset_longest_step() override { loop_.reset_longest_step(); }
   std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
     return engine_.chunks(skip, limit);
   }

@@ -1,5 +1,6 @@
 #include "core/loop.h"
 
+#include <time.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -11,19 +12,23 @@
 #include <vector>
 
 #include "core/uv_handle.h"
+#include "core/yield_policy.h"
 
 namespace sidecar {
 namespace {
 
-constexpr int kBusyPassesMax = 16;  // passes with work before other descriptors get their turn
+constexpr int kBusyPassesMax = 16;      // passes with work before other descriptors get their turn,
+constexpr TimeNs kBusyNsMax = 100'000;  // or so much time: a pass over large payloads can take a millisecond
 constexpr int kSpinPassesMax =
     64;  // the same for passes without work: an empty poll costs about as much as these
 constexpr int kUnpolledMax = 16;  // run_once: steps in a row that leave the poll out
-// See yield().
-constexpr TimeNs kLongYieldNs = 2 * kMillisecond;
-constexpr TimeNs kYieldPauseMinNs = 5 * kMillisecond;
-constexpr TimeNs kYieldPauseMaxNs = 2 * kSecond;
 constexpr std::array<const char*, 3> kPolicyNames{"event", "adaptive", "busy"};
+
+TimeNs thread_cpu_ns() {
+  timespec now{};
+  CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+  return static_cast<TimeNs>(now.tv_sec) * kSecond + static_cast<TimeNs>(now.tv_nsec);
+}
 
 }  // namespace
 
@@ -54,6 +59,11 @@ class Loop::Impl {
   LoopOptions options;
   LoopHooks hooks;
   std::atomic<std::thread::id> thread{std::this_thread::get_id()};
+  void reset_longest_step() {
+    takes_cpu_time_ = true;
+    cpu_ns_ = thread_cpu_ns();
+    stats.longest_step_ns = stats.longest_step_cpu_ns = 0;
+  }
   // Something happened outside a step: no sleep before another one. Every callback begins with it, which also
   // tells when the poll ended; uv's own idle-time metric would cost a second system call for each poll.
   void touch() {
@@ -103,12 +113,14 @@ class Loop::Impl {
   int unpolled_ = 0;
   TimeNs last_work_ns_ = 0;
   bool yield_owed_ = false;  // something was done since the last one
-  TimeNs yield_after_ns_ = 0;
-  TimeNs yield_pause_ns_ = kYieldPauseMinNs;
+  YieldPolicy yield_policy_;
   TimeNs armed_deadline_ = kNever;  // what timer_ is set to
 
   TimeNs step_end_ns_ = 0;  // of the last step; 0: the caller had the thread since
   TimeNs woke_ns_ = 0;      // of the first callback since then
+
+  bool takes_cpu_time_ = false;
+  TimeNs cpu_ns_ = 0;  // this thread's, at the end of the last step
 };
 
 Loop::Impl::Impl(LoopOptions o) : options(o) {
@@ -141,6 +153,7 @@ void Loop::Impl::run(uv_run_mode mode) {
   once_ = mode != UV_RUN_DEFAULT;
   step_end_ns_ = 0;  // the time since the last run is the caller's, not ours
   woke_ns_ = 0;
+  if (takes_cpu_time_) cpu_ns_ = thread_cpu_ns();
   if (once_) {
     wake_sources();  // the caller may have slept on backend_fd()
     step();
@@ -162,7 +175,7 @@ void Loop::Impl::step() {
     if (pass()) {
       worked = yield_owed_ = true;
       last_work_ns_ = now_ns();
-      if (++busy == kBusyPassesMax) {
+      if (++busy == kBusyPassesMax || last_work_ns_ - woke_ns_ > kBusyNsMax) {
         set_idle(true);
         break;
       }
@@ -227,23 +240,16 @@ bool Loop::Impl::arm() {
   return armed;
 }
 
-// Whoever else is to run on this core does so before we sleep, and may bring work: neither side then pays for
-// falling asleep and being woken. But somebody who computes keeps the core for milliseconds, in which we,
-// awake, are not even put back on it by what arrives; so after a long absence we sleep at once for a while.
+// False: not now.
 bool Loop::Impl::yield() {
   const TimeNs begin = now_ns();
-  if (begin < yield_after_ns_) return false;
+  if (!yield_policy_.wants(begin)) return false;
   end_busy();
   std::this_thread::yield();
-  const TimeNs end = woke_ns_ = now_ns();
-  stats.asleep_ns += end - begin;
+  woke_ns_ = now_ns();
+  yield_policy_.took(begin, woke_ns_);
+  stats.asleep_ns += woke_ns_ - begin;
   ++stats.yields;
-  if (end - begin < kLongYieldNs) {
-    yield_pause_ns_ = std::max(yield_pause_ns_ / 2, kYieldPauseMinNs);
-  } else {
-    yield_pause_ns_ = std::min(4 * yield_pause_ns_, kYieldPauseMaxNs);
-    yield_after_ns_ = end + yield_pause_ns_;
-  }
   return true;
 }
 
@@ -280,7 +286,13 @@ void Loop::Impl::begin_busy() {
 }
 
 void Loop::Impl::end_busy() {
-  if (woke_ns_ != 0) stats.longest_step_ns = std::max(stats.longest_step_ns, now_ns() - woke_ns_);
+  if (woke_ns_ != 0) {
+    stats.longest_step_ns = std::max(stats.longest_step_ns, now_ns() - woke_ns_);
+    if (takes_cpu_time_) {  // from end to end: the poll in between is awake for a moment only
+      const TimeNs before = std::exchange(cpu_ns_, thread_cpu_ns());
+      stats.longest_step_cpu_ns = std::max(stats.longest_step_cpu_ns, cpu_ns_ - before);
+    }
+  }
   woke_ns_ = 0;
 }
 
@@ -380,7 +392,7 @@ Result<std::uint64_t> Loop::watch(int fd, std::function<void()> on_readable) {
 }
 void Loop::unwatch(std::uint64_t id) { impl_->unwatch(id); }
 LoopStats Loop::stats() const { return impl_->stats; }
-void Loop::reset_longest_step() { impl_->stats.longest_step_ns = 0; }
+void Loop::reset_longest_step() { impl_->reset_longest_step(); }
 bool Loop::on_loop_thread() const { return impl_->thread.load() == std::this_thread::get_id(); }
 PollPolicy Loop::policy() const { return impl_->options.policy; }
 uv_loop_s* Loop::uv() { return &impl_->uv; }

@@ -70,8 +70,11 @@ struct LoopHooks {
 struct LoopStats {
   std::uint64_t steps = 0;
   TimeNs longest_step_ns = 0;  // between two sleeps: how long any event may have waited for us
-  TimeNs asleep_ns = 0;        // in poll, or while others had the core
-  std::uint64_t yields = 0;    // of the core to others
+  // The most CPU time of a step: what is missing from the above is time off the core. 0 before
+  // reset_longest_step().
+  TimeNs longest_step_cpu_ns = 0;
+  TimeNs asleep_ns = 0;      // in poll, or while others had the core
+  std::uint64_t yields = 0;  // of the core to others
 };
 
 enum class Wait : std::uint8_t { kNo, kYes };
@@ -117,6 +120,7 @@ class Loop {
   void unwatch(std::uint64_t id);
 
   [[nodiscard]] LoopStats stats() const;
+  // Both of them. From then on steps' CPU time is taken, too: a system call for each.
   void reset_longest_step();
 
   [[nodiscard]] bool on_loop_thread() const;  // thread-safe

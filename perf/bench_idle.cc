@@ -1,9 +1,5 @@
 // What a sidecar costs while nothing happens: heartbeats with eight peers.
-#include <dirent.h>
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
 
 #include "perf/bench.h"
 #include "perf/shared_page.h"
@@ -13,32 +9,6 @@ namespace {
 
 constexpr int kPeers = 8;
 constexpr double kPercentMax = 0.5;
-
-// CPU time of all threads, nanoseconds: from the scheduler, because /proc/PID/stat counts hundredths of a
-// second. Where the kernel has no schedstat, from there all the same.
-std::uint64_t cpu_ns(pid_t pid) {
-  const std::string process = "/proc/" + std::to_string(pid);
-  std::uint64_t sum = 0;
-  DIR* const tasks = ::opendir((process + "/task").c_str());
-  if (tasks == nullptr) give_up("a sidecar has ended");
-  while (const dirent* const task = ::readdir(tasks)) {
-    if (task->d_name[0] == '.') continue;
-    const std::string text = read_file(process + "/task/" + task->d_name + "/schedstat");
-    sum += std::strtoull(text.c_str(), nullptr, 10);
-  }
-  ::closedir(tasks);
-  if (sum > 0) return sum;
-  const std::string stat = read_file(process + "/stat");
-  unsigned long user = 0;
-  unsigned long system = 0;
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos ||
-      std::sscanf(stat.c_str() + name_end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-                  &system) != 2) {
-    give_up("cannot read a process's CPU time");
-  }
-  return (user + system) * (1'000'000'000u / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK)));
-}
 
 void connect_all(Cluster& cluster) {
   Client hub = must(cluster.connect(0), "connecting");
@@ -63,7 +33,6 @@ void connect_all(Cluster& cluster) {
 std::vector<BenchRow> bench_idle(const BenchSettings& settings) {
   const auto cluster = start_cluster({.nodes = std::vector<std::string>(kPeers + 1, "a"), .arena = "16M"});
   connect_all(*cluster);
-  const pid_t pid = cluster->process(0).pid();
   sleep_ns(2'000'000'000);  // the clients' goodbyes
   const auto connected = client_internal::ask_peers(cluster->address(0), std::chrono::seconds(5));
   int up = 0;
@@ -75,9 +44,9 @@ std::vector<BenchRow> bench_idle(const BenchSettings& settings) {
   Samples percent;
   for (int i = 0; i < periods; ++i) {
     const std::uint64_t begin = monotonic_ns();
-    const std::uint64_t before = cpu_ns(pid);
+    const std::uint64_t before = cluster->process(0).cpu_ns();
     sleep_ns(period_ns);
-    const std::uint64_t used = cpu_ns(pid) - before;
+    const std::uint64_t used = cluster->process(0).cpu_ns() - before;
     percent.add(100.0 * static_cast<double>(used) / static_cast<double>(monotonic_ns() - begin));
   }
   BenchRow row;

@@ -205,6 +205,12 @@ std::uint64_t Cluster::counter(Rank rank, const std::string& name) const {
   return perf::counter(status(rank), name);
 }
 
+void Cluster::restart_longest_step(Rank rank) const {
+  if (client_internal::restart_longest_step(contact(rank), kAnswersWithin)) return;
+  std::fprintf(stderr, "sidecard %d does not answer:\n%s\n", rank, log(rank).c_str());
+  std::abort();
+}
+
 client_internal::PeerLine Cluster::peer(Rank rank, Rank of) const {
   const auto answer = client_internal::ask_peers(contact(rank), kAnswersWithin);
   if (answer) {

@@ -73,6 +73,7 @@ class Cluster {
   // Ends the program with a message when that sidecar does not answer.
   client_internal::SidecarStatus status(Rank rank) const;
   std::uint64_t counter(Rank rank, const std::string& name) const;  // also what is counted as of now
+  void restart_longest_step(Rank rank) const;                       // of that name
   client_internal::PeerLine peer(Rank rank, Rank of) const;         // kNoRank in it: there is no such link
   // Waits until that sidecar neither holds nor awaits anything. Empty: so it is; otherwise what it is.
   std::string wait_until_empty(Rank rank, milliseconds wait_max) const;

@@ -133,6 +133,14 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
+std::uint64_t Process::cpu_ns() const {
+  clockid_t clock{};
+  timespec now{};
+  errno = clock_getcpuclockid(pid_, &clock);
+  if (errno != 0 || clock_gettime(clock, &now) != 0) die("the CPU time of a process");
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 bool Process::running() { return pid_ > 0 && !wait(milliseconds{0}); }
 
 void Process::signal(int number) const {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -47,6 +48,9 @@ class Process {
   Process& operator=(Process&& other) noexcept;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // Of all its threads, in the system too. A thread that runs just now is behind by up to a tick (4 ms).
+  // Ends the program with a message when the process has ended.
+  [[nodiscard]] std::uint64_t cpu_ns() const;
   [[nodiscard]] bool running();
   void signal(int number) const;
   // Nothing when it is still running after that time.

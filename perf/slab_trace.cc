@@ -3,7 +3,6 @@
 #include <linux/perf_event.h>
 #include <mimalloc.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 
 #include "core/slab.h"
 #include "perf/allocation_trace.h"
+#include "perf/no_huge_pages.h"
 
 namespace sidecar::perf {
 namespace {
@@ -173,24 +173,11 @@ void time_single_ops(SlabPlayer& player, std::span<const Op> ops, SlabTraceResul
   result.op_p99_ns = std::max(quantile(std::move(times), 0.99) - cost, 0.0);
 }
 
-// mimalloc touches a page here and there in 16 GiB: with huge pages for all memory that would fill the
-// machine.
-class NoHugePages {
- public:
-  NoHugePages() : before_(::prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)) {
-    ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-  }
-  ~NoHugePages() { ::prctl(PR_SET_THP_DISABLE, before_ > 0 ? 1 : 0, 0, 0, 0); }
-  NoHugePages(const NoHugePages&) = delete;
-  NoHugePages& operator=(const NoHugePages&) = delete;
-
- private:
-  int before_;
-};
-
 }  // namespace
 
 SlabTraceResult run_slab_trace(const SlabTraceOptions& options) {
+  // mimalloc touches a page here and there in 16 GiB: with huge pages for all memory that would fill the
+  // machine.
   const NoHugePages no_huge_pages;
   const std::size_t stretch = std::size_t{options.batches} * options.batch_ops;
   // One stretch to warm up, one for each pair, one for single operations.

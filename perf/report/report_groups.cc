@@ -20,6 +20,7 @@ constexpr std::array kTests{
     TestName{"am_bw", "Active message bandwidth"},
     TestName{"object_lat", "Object latency"},
     TestName{"object_rate", "Object rate"},
+    TestName{"object_cpu", "CPU time for an object"},
     TestName{"chunk_lat", "Chunk latency"},
     TestName{"chunk_bw", "Chunk bandwidth"},
     TestName{"allocate_send", "Allocate and send"},
@@ -49,7 +50,7 @@ std::string title_of(const std::string& test, const std::string& path) {
 
 std::string own_arguments(const Measurement& m, bool scaling) {
   const std::string x_name = m.x_name.empty() ? "x" : m.x_name;
-  return joined({m.outstanding ? std::to_string(*m.outstanding) + " outstanding" : "",
+  return joined({m.outstanding ? std::to_string(*m.outstanding) + " outstanding" : "", m.setup.settings,
                  m.x && !scaling ? short_label(*m.x) + " " + x_name : ""});
 }
 
@@ -100,8 +101,8 @@ std::vector<Variant> split(const std::vector<const Measurement*>& all, const Gro
 
 auto identity(const Measurement& m) {
   const Setup& s = m.setup;
-  return std::tie(m.test, m.path, m.size, m.outstanding, m.x_name, m.x, s.poll, s.transports, s.git, s.ucx,
-                  s.cpu, s.cores, s.kernel);
+  return std::tie(m.test, m.path, m.size, m.outstanding, m.x_name, m.x, s.poll, s.settings, s.transports,
+                  s.git, s.ucx, s.cpu, s.cores, s.kernel);
 }
 
 }  // namespace

@@ -136,7 +136,8 @@ Measurement measurement(const Fields& line) {
                line.text("cpu"),
                cores ? std::to_string(*cores) : std::string(),
                line.text("kernel"),
-               line.text("poll")};
+               line.text("poll"),
+               line.text("settings")};
   out.time = line.text("time");
   return out;
 }

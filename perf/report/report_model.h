@@ -46,6 +46,7 @@ struct PromisedBar {
 // What was measured, and on what. Empty: the line does not say.
 struct Setup {
   std::string git, ucx, transports, cpu, cores, kernel, poll;
+  std::string settings;  // set by hand; empty: none
 };
 
 struct Measurement {

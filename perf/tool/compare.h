@@ -9,7 +9,8 @@
 namespace sidecar::perf {
 
 // Pairs of runs, in alternating order; nothing where the test has no reference. `job.count` is calibrated.
+// `defaults`: what was set by hand in `session` is the reference, for the same without.
 std::optional<Compared> compare(Session& session, const TestKind& test, const TestSettings& settings,
-                                const Job& job);
+                                const Job& job, Session* defaults);
 
 }  // namespace sidecar::perf

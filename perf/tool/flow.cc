@@ -38,6 +38,7 @@ void Pump::send_next() {
     if (stopping_ || (!name_.endless && begun_ == job_.count)) return;
     i = begun_++;
   }
+  if (job_.spacing_ns > 0) sleep_ns(job_.spacing_ns);
   send(i, monotonic_ns());
 }
 

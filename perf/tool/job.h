@@ -23,7 +23,7 @@ struct Job {
   bool own_memory = false;        // the source is private memory: one copy on the way in
   bool bare = false;              // am_*: a bare progress loop instead of ours
   bool local = false;             // am_*: over shared memory; the others' sidecars know by themselves
-  std::uint64_t spacing_ns = 0;   // between two round trips
+  std::uint64_t spacing_ns = 0;   // before each send
   std::string poll;               // event, adaptive, busy
   std::vector<Rank> from, to;     // the initiator's and the responder's ranks
   std::uint64_t x = 0;            // scaling tests: see Scale

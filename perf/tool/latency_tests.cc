@@ -104,6 +104,7 @@ Job background(const Job& job) {
   other.size = kBackgroundBytes;
   other.outstanding = 2;
   other.check = false;
+  other.spacing_ns = 0;
   return other;
 }
 

@@ -1,9 +1,12 @@
 #include "perf/tool/local.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "perf/no_huge_pages.h"
 #include "perf/perftest_client.h"
 #include "perf/tool/machine.h"
+#include "perf/tool/meanwhile.h"
 #include "perf/tool/take.h"
 
 namespace sidecar::perf {
@@ -43,6 +46,17 @@ std::string sidecar_argument(const Cluster& cluster, Rank rank, const std::strin
   return std::to_string(rank) + "@" + cluster.address(rank) + "/" + node;
 }
 
+// What was set by hand, and the rest of ours.
+std::vector<std::string> environment_for(const TestSettings& settings) {
+  std::vector<std::string> all = settings.environment;
+  for (const std::string& ours : perftest_environment()) {
+    const std::string name = ours.substr(0, ours.find('=') + 1);
+    const auto sets_it = [&](const std::string& set) { return set.starts_with(name); };
+    if (std::ranges::none_of(settings.environment, sets_it)) all.push_back(ours);
+  }
+  return all;
+}
+
 }  // namespace
 
 LocalSetup::LocalSetup(const TestKind& test, const TestSettings& settings,
@@ -52,6 +66,9 @@ LocalSetup::LocalSetup(const TestKind& test, const TestSettings& settings,
     return wanted == kGroups ? settings.groups : wanted == kLargestX ? x : wanted;
   };
   const std::size_t here = many(test.initiators), there = many(test.responders);
+  const std::vector<std::string> environment = environment_for(settings);
+  std::optional<NoHugePages> small_pages;
+  if (settings.small_pages) small_pages.emplace();
   std::vector<std::string> argv{"/proc/self/exe", "--once", "-p", std::to_string(port_.number())};
   if (here + there > 0) {
     ClusterOptions options;
@@ -63,7 +80,7 @@ LocalSetup::LocalSetup(const TestKind& test, const TestSettings& settings,
     require_memory(arena * (here + there) + (test.scale != nullptr ? x * test.scale->memory_each : 0));
     options.arena = settings.arena.empty() ? size_text(arena) : settings.arena;
     options.flags = {"--poll", settings.poll};
-    options.environment = perftest_environment();
+    options.environment = environment;
     const std::vector<std::string> nodes = options.nodes;
     cluster_ = std::make_unique<Cluster>(std::move(options));
     if (const std::string wrong = start(*cluster_, test, x); !wrong.empty()) fail_measurement(wrong);
@@ -76,11 +93,13 @@ LocalSetup::LocalSetup(const TestKind& test, const TestSettings& settings,
       argv.push_back(sidecar_argument(*cluster_, static_cast<Rank>(i), nodes[i]));
     }
   }
-  other_ = Process({.argv = std::move(argv), .environment = perftest_environment()});
+  other_ = Process({.argv = std::move(argv), .environment = environment});
 }
 
-Control LocalSetup::connect() const {
-  return connect_control("127.0.0.1", port_.number(), std::chrono::seconds(20));
+Session LocalSetup::connect() const {
+  Session session(connect_control("127.0.0.1", port_.number(), std::chrono::seconds(20)), own_);
+  session.watch([this](const TestKind& test) { return meanwhile(test, cluster_.get(), other_); });
+  return session;
 }
 
 }  // namespace sidecar::perf

@@ -16,9 +16,7 @@ class LocalSetup {
   LocalSetup(const TestKind& test, const TestSettings& settings, const std::vector<std::uint64_t>& sizes,
              const std::vector<std::uint64_t>& at);
   [[nodiscard]] const End& own() const { return own_; }
-  [[nodiscard]] Control connect() const;
-  // Null for tests of raw UCX, which need no sidecars.
-  [[nodiscard]] const Cluster* cluster() const { return cluster_.get(); }
+  [[nodiscard]] Session connect() const;
 
  private:
   std::unique_ptr<Cluster> cluster_;

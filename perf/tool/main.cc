@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "perf/report/report.h"
 #include "perf/tool/compare.h"
@@ -33,7 +34,7 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
   app.add_option("-D", test.seconds, "seconds that one measurement should take")->capture_default_str();
   app.add_option("-O", test.outstanding, "sends at once [the test's own]");
   app.add_option("--spacing-us", test.spacing_us,
-                 "object_lat, chunk_lat: pause between two round trips, in which everybody falls asleep")
+                 "pause before each send, in which everybody falls asleep: for one send at a time")
       ->capture_default_str();
   app.add_option("--poll", test.poll,
                  "event, adaptive or busy, of both executors and with --local of sidecars")
@@ -44,6 +45,14 @@ void add_test_options(CLI::App& app, TestSettings& test, std::vector<std::string
       ->capture_default_str();
   app.add_option("--groups", test.groups, "fanout's receivers, manytoone's senders")->capture_default_str();
   app.add_option("--arena", test.arena, "with --local: of each sidecar [what the test needs]");
+  app.add_option("--env", test.environment,
+                 "NAME=VALUE for the sidecars and the other end that --local starts, such as UCX_... and "
+                 "SIDECAR_...; may be given again. With --compare the defaults are measured against it")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.find('=') + 1 > 1 ? "" : text + ": NAME=VALUE is wanted";
+      });
+  app.add_flag("--small-pages", test.small_pages, "--env's way to do without huge pages");
   app.add_flag("--own-memory", test.own_memory, "send from private memory, not from allocated buffers");
   app.add_flag("--check", test.check, "fill in and compare contents (not for figures)");
   app.add_flag("--compare", test.compare, "beside raw UCX or memcpy, in pairs");
@@ -68,14 +77,15 @@ Job job_of(const TestKind& kind, const TestSettings& test, std::uint64_t size, s
   return job;
 }
 
-void measure(Session& session, const TestKind& kind, const TestSettings& test, std::uint64_t size,
-             std::uint64_t x, Output& output) {
+void measure(Session& session, Session* defaults, const TestKind& kind, const TestSettings& test,
+             std::uint64_t size, std::uint64_t x, Output& output) {
   Job job = job_of(kind, test, size, x);
   if (kind.scale != nullptr) session.run(kind, job);  // makes that much, and measures nothing
   job.count = test.iterations > 0 ? test.iterations : session.calibrate(kind, job, test.seconds);
   Job warmup = job;
   warmup.count = test.warmup > 0 ? test.warmup : std::max<std::uint64_t>(job.count / 10, 1);
   session.run(kind, warmup);
+  if (defaults != nullptr) defaults->run(kind, warmup);
   Result result;
   result.test = &kind;
   result.path = test.path;
@@ -84,17 +94,18 @@ void measure(Session& session, const TestKind& kind, const TestSettings& test, s
   result.outstanding = job.outstanding;
   result.copies = kind.name == std::string("fanout") ? session.other_ranks().size() : 1;
   result.poll = test.poll;
+  result.settings = hand_set(test);
   result.recorder = session.run(kind, job, [&](const Recorder& so_far) {
     Result interim = result;
     interim.recorder = so_far;
     output.progress(interim);
   });
   result.transports = kind.initiators > 0 ? session.transports() : "";
-  if (test.compare) result.compared = compare(session, kind, test, job);
+  if (test.compare) result.compared = compare(session, kind, test, job, defaults);
   output.show(result);
 }
 
-void measure_all(Session& session, const TestKind& kind, const TestSettings& test,
+void measure_all(Session& session, Session* defaults, const TestKind& kind, const TestSettings& test,
                  const std::vector<std::uint64_t>& sizes, const std::vector<std::uint64_t>& at,
                  Output& output) {
   const auto leave_nothing = [&] {
@@ -102,7 +113,7 @@ void measure_all(Session& session, const TestKind& kind, const TestSettings& tes
   };
   try {
     for (const std::uint64_t x : at)
-      for (const std::uint64_t size : sizes) measure(session, kind, test, size, x, output);
+      for (const std::uint64_t size : sizes) measure(session, defaults, kind, test, size, x, output);
   } catch (...) {
     try {
       leave_nothing();
@@ -114,16 +125,40 @@ void measure_all(Session& session, const TestKind& kind, const TestSettings& tes
   session.farewell();
 }
 
+// Sidecars and another end without what was set by hand, beside those that have it; they rest while those
+// work.
+struct Defaults {
+  Defaults(const TestKind& kind, TestSettings test, const std::vector<std::uint64_t>& sizes,
+           const std::vector<std::uint64_t>& at)
+      : setup(kind, without(std::move(test)), sizes, at), session(setup.connect()) {}
+  static TestSettings without(TestSettings test) {
+    test.environment.clear();
+    test.small_pages = false;
+    return test;
+  }
+  const LocalSetup setup;
+  Session session;
+};
+
 void run_test(const Settings& settings, const TestSettings& test, Output& output) {
   const TestKind& kind = find_test(test.test);
   const auto sizes = test.sizes.empty() ? parse_sizes(kind.sizes) : test.sizes;
   const auto at = values_of_x(kind, test.at);
+  const bool by_hand = !hand_set(test).empty();
+  if (by_hand && !settings.local) fail_measurement("--env and --small-pages are for --local");
+  if (by_hand && test.compare && test.poll == "busy")
+    fail_measurement("--poll busy: the sidecars that are not measured would take the others' cores");
+  if (by_hand && test.compare && kind.scale != nullptr)
+    fail_measurement("--env and --small-pages with --compare: not for " + test.test);
   if (settings.local) {
     output.begin(test);
     const auto measure_at = [&](const std::vector<std::uint64_t>& some) {
       const LocalSetup setup(kind, test, sizes, some);
-      Session session(setup.connect(), setup.own());
-      measure_all(session, kind, test, sizes, some, output);
+      Session session = setup.connect();
+      std::optional<Defaults> defaults;
+      if (by_hand && test.compare) defaults.emplace(kind, test, sizes, some);
+      measure_all(session, defaults ? &defaults->session : nullptr, kind, test, sizes, some, output);
+      if (defaults) defaults->session.farewell();
     };
     if (kind.scale == nullptr || !kind.scale->of_arena) return measure_at(at);
     for (const std::uint64_t x : at) measure_at({x});
@@ -134,7 +169,7 @@ void run_test(const Settings& settings, const TestSettings& test, Output& output
   output.begin(test);
   const End own(settings.sidecars);
   Session session(connect_control(settings.host, settings.port, std::chrono::seconds(10)), own);
-  measure_all(session, kind, test, sizes, at, output);
+  measure_all(session, nullptr, kind, test, sizes, at, output);
 }
 
 // Each line has the options of one test, after a name for it; # begins a comment.

@@ -14,10 +14,20 @@ namespace sidecar::perf {
 class Recorder {
  public:
   using Progress = std::function<void(const Recorder&)>;
+  // Looks at what others do meanwhile: before the clock starts, and when all is recorded (perhaps again, with
+  // more of it).
+  struct Meanwhile {
+    std::function<void()> begin;
+    std::function<void(Recorder&)> end;
+  };
   // `progress` is called about once a second, by the thread that measures.
-  explicit Recorder(Progress progress = {}) : progress_(std::move(progress)) {}
+  explicit Recorder(Progress progress = {}, Meanwhile meanwhile = {})
+      : progress_(std::move(progress)), meanwhile_(std::move(meanwhile)) {}
 
-  void begin() { begin_ns_ = last_shown_ns_ = monotonic_ns(); }
+  void begin() {
+    if (meanwhile_.begin) meanwhile_.begin();
+    begin_ns_ = last_shown_ns_ = monotonic_ns();
+  }
   // One message, or round trip, that took `ns`.
   void add(std::uint64_t ns, std::uint64_t now) {
     times_.add(ns);
@@ -27,12 +37,15 @@ class Recorder {
       last_shown_ns_ = now;
     }
   }
-  void end(std::uint64_t now) { end_ns_ = now; }
+  void end(std::uint64_t now) {
+    end_ns_ = now;
+    if (meanwhile_.end) meanwhile_.end(*this);
+  }
   // What somebody else has measured.
   void take_over(const Histogram& times, std::uint64_t begin, std::uint64_t end) {
     times_.add(times);
     begin_ns_ = begin_ns_ == 0 ? begin : std::min(begin_ns_, begin);
-    end_ns_ = std::max(end_ns_, end);
+    this->end(std::max(end_ns_, end));
   }
 
   [[nodiscard]] const Histogram& times() const { return times_; }
@@ -43,6 +56,7 @@ class Recorder {
 
  private:
   Progress progress_;
+  Meanwhile meanwhile_;
   Histogram times_;
   std::uint64_t begin_ns_ = 0;
   std::uint64_t end_ns_ = 0;

@@ -49,9 +49,10 @@ double Result::bandwidth() const { return rate() * static_cast<double>(size) / k
 void Output::begin(const TestSettings& test) {
   if (settings_.json || settings_.csv) return;
   const TestKind& kind = find_test(test.test);
+  const std::string settings = hand_set(test);
   std::printf("# %s (%s): %s; poll %s; %s, UCX %s, %d cores, %s\n", kind.name, test.path.c_str(), kind.what,
-              test.poll.c_str(), machine_.git.c_str(), machine_.ucx.c_str(), machine_.cores,
-              machine_.cpu.c_str());
+              (settings.empty() ? test.poll : test.poll + "; " + settings).c_str(), machine_.git.c_str(),
+              machine_.ucx.c_str(), machine_.cores, machine_.cpu.c_str());
   std::printf("%s\n", kRule);
   std::printf("%8s %14s | %28s | %19s | %21s | %37s\n", "", "", "latency (usec)", "bandwidth (MB/s)",
               "message rate (msg/s)", "latency (usec)");
@@ -156,6 +157,7 @@ void Output::show_json(Result& result) {
                      {"holds", least ? ratio >= *with.bar : ratio <= *with.bar}};
     }
   }
+  if (!result.settings.empty()) json["settings"] = result.settings;
   add_machine(json, machine_, result.transports, result.poll);
   std::printf("%s\n", json.dump().c_str());
   std::fflush(stdout);

@@ -31,6 +31,7 @@ struct Result {
   std::uint64_t copies = 1;  // each message goes to so many
   std::string poll;
   std::string transports;
+  std::string settings;  // set by hand; empty: ours
   Recorder recorder;
   std::optional<Compared> compared;
 

@@ -100,7 +100,7 @@ Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress
   control_.say(job);
   nlohmann::json facts = control_.hear(kAnswerMax).value("facts", nlohmann::json::object());
   facts["host"] = control_.other_host();
-  Recorder recorder(std::move(progress));
+  Recorder recorder(std::move(progress), watch_ ? watch_(test) : Recorder::Meanwhile{});
   {
     const Watchdog watchdog(control_);
     test.initiate(own_, job, facts, recorder);

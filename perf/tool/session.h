@@ -13,6 +13,11 @@ class Session {
   // Learns who the other end is. Throws when it is of another kind: other versions of this program or UCX.
   Session(Control control, const End& own);
 
+  // How each run of a test is looked at.
+  using Watch = std::function<Recorder::Meanwhile(const TestKind&)>;
+  void watch(Watch watch) { watch_ = std::move(watch); }
+  [[nodiscard]] bool watched() const { return watch_ != nullptr; }
+
   // One run of that test; names in `job` are filled in here.
   Recorder run(const TestKind& test, Job job, Recorder::Progress progress = {});
   // As many messages as fit into that time, found by growing runs; at least 4.
@@ -34,6 +39,7 @@ class Session {
   std::string name_;
   std::uint64_t runs_ = 0;
   std::uint64_t x_ = 0;  // the last run's
+  Watch watch_;
 };
 
 // The waiting side: serves one initiator after the other, for ever or once. What goes wrong in a run is told

@@ -71,6 +71,13 @@ std::string size_text(std::uint64_t bytes) {
   return std::to_string(bytes) + units[unit];
 }
 
+std::string hand_set(const TestSettings& test) {
+  std::string text;
+  for (const std::string& one : test.environment) text += (text.empty() ? "" : ", ") + one;
+  if (test.small_pages) text += text.empty() ? "small pages" : ", small pages";
+  return text;
+}
+
 Beside parse_beside(const std::string& text) {
   const std::size_t at = text.find('@');
   if (at == text.npos || at + 1 == text.size())

@@ -28,6 +28,8 @@ struct TestSettings {
   std::string arena;  // --local; empty: what the test needs
   bool own_memory = false;
   bool check = false;
+  std::vector<std::string> environment;  // --local: NAME=VALUE
+  bool small_pages = false;              // --local
   bool compare = false;
   std::string reference;  // of --compare; empty: perftest where it can be had
   int pairs = 9;
@@ -59,6 +61,8 @@ inline std::vector<std::uint64_t> parse_sizes(std::string_view text) {
   return parse_list(text, "-s", kOfSizes);
 }
 std::string size_text(std::uint64_t bytes);
+// What was set by hand, for people: "UCX_MAX_RNDV_RAILS=2, small pages"; empty: nothing.
+std::string hand_set(const TestSettings& test);
 // "0@host:port" or "0@host:port/node"
 Beside parse_beside(const std::string& text);
 // "0,2-3"

@@ -53,6 +53,7 @@ class FakeBackend final : public Backend {
     return transport;
   }
   LoopStats loop_stats() const override { return loop_.stats(); }
+  void reset_longest_step() override { loop_.reset_longest_step(); }
   std::vector<ChunkInfo> chunks(std::size_t skip, std::size_t limit) const override {
     CHECK_ON_LOOP(loop_);
     std::vector<ChunkInfo> page;

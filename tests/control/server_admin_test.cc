@@ -61,6 +61,32 @@ TEST_F(ControlServerTest, StatsShowWhatTheTransportCounts) {
   EXPECT_EQ(counters.at("protocol_errors"), 13u) << "the engine's and the transport's";
 }
 
+TEST_F(ControlServerTest, TheLongestStepBeginsAnewForWhoAsksForThat) {
+  auto stub = v1::Admin::NewStub(channel_);
+  v1::StatsRequest request;
+  const auto counters = [&] {
+    v1::StatsResponse response;
+    grpc::ClientContext context;
+    EXPECT_TRUE(stub->Stats(&context, request, &response).ok());
+    return std::pair(response.counters().at("loop_longest_step_ns"),
+                     response.counters().at("loop_longest_step_cpu_ns"));
+  };
+  on_loop([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return 0;
+  });
+  EXPECT_GE(counters().first, 100 * kMillisecond);
+  request.set_restart_longest_step(true);
+  const auto [before, before_cpu] = counters();
+  EXPECT_GE(before, 100 * kMillisecond) << "it begins anew after the answer";
+  EXPECT_EQ(before_cpu, 0u) << "nobody had asked for it";
+  on_loop([] { return 0; });
+  request.set_restart_longest_step(false);
+  const auto [after, after_cpu] = counters();
+  EXPECT_LT(after, 100 * kMillisecond);
+  EXPECT_GT(after_cpu, 0u);
+}
+
 TEST_F(ControlServerTest, ChunksComeInPages) {
   on_loop([&] {
     for (ChunkIndex i = 0; i < 5; ++i) {

@@ -111,6 +111,7 @@ TEST(Loop, StatsShowTheLongestStepAndTheTimeAsleep) {
   loop.run();
   EXPECT_GE(loop.stats().longest_step_ns, 20 * kMillisecond);
   EXPECT_GE(loop.stats().asleep_ns, 15 * kMillisecond);
+  EXPECT_EQ(loop.stats().longest_step_cpu_ns, 0u) << "nobody asked for it";
   loop.reset_longest_step();
   EXPECT_EQ(loop.stats().longest_step_ns, 0u);
 }
@@ -167,6 +168,51 @@ TEST(Loop, SleepsAtOnceWhereAnotherThreadKeepsTheCore) {
   pinned.join();
   EXPECT_GT(yields, 0u);
   EXPECT_LT(yields, kEvents / 2);
+}
+
+TEST(Loop, ALongStepThatWorkedIsToldFromOneThatWasOffTheCore) {
+  Loop loop;
+  const auto step_of = [&](std::function<void()> work) {
+    bool over = false;
+    loop.set_hooks(on_step([&] {
+      if (!over) work();
+      over = true;
+      return false;
+    }));
+    loop.reset_longest_step();
+    loop.run_once(Wait::kNo);
+    return loop.stats();
+  };
+  const LoopStats off = step_of([] { std::this_thread::sleep_for(std::chrono::milliseconds(20)); });
+  EXPECT_GE(off.longest_step_ns, 20 * kMillisecond);
+  EXPECT_LT(off.longest_step_cpu_ns, 10 * kMillisecond);
+  const LoopStats at_work = step_of([] {
+    timespec now{};
+    const auto cpu_ms = [&] {
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+      return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+    };
+    for (const auto until = cpu_ms() + 20; cpu_ms() < until;) {
+    }
+  });
+  EXPECT_GE(at_work.longest_step_cpu_ns, 19 * kMillisecond);
+}
+
+TEST(Loop, AStepOfLongPassesEndsSoonAlthoughThereIsMoreWork) {
+  Loop loop;
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  ASSERT_EQ(write(pipe_fds[1], "x", 1), 1);
+  ASSERT_TRUE(loop.watch(pipe_fds[0], [&] { loop.stop(); }));
+  int passes = 0;
+  loop.set_hooks(on_step([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return ++passes < 100;
+  }));
+  loop.run();
+  EXPECT_LE(passes, 2) << "while the descriptor was readable";
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
 }
 
 TEST(Loop, TheThreadThatRunsItIsTheLoopsThread) {

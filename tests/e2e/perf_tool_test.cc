@@ -59,14 +59,13 @@ class PerfTool : public ::testing::Test {
 
 using PathAndTest = std::tuple<std::string, std::string>;
 class PerfTests : public PerfTool, public ::testing::WithParamInterface<PathAndTest> {};
-INSTANTIATE_TEST_SUITE_P(Over, PerfTests,
-                         ::testing::Combine(::testing::Values("net", "local"),
-                                            ::testing::Values("am_lat", "am_bw", "object_lat", "object_rate",
-                                                              "chunk_lat", "chunk_bw", "allocate_send",
-                                                              "fanout", "stream", "manytoone", "sharded")),
-                         [](const auto& about) {
-                           return std::get<0>(about.param) + "_" + std::get<1>(about.param);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Over, PerfTests,
+    ::testing::Combine(::testing::Values("net", "local"),
+                       ::testing::Values("am_lat", "am_bw", "object_lat", "object_rate", "object_cpu",
+                                         "chunk_lat", "chunk_bw", "allocate_send", "fanout", "stream",
+                                         "manytoone", "sharded")),
+    [](const auto& about) { return std::get<0>(about.param) + "_" + std::get<1>(about.param); });
 
 TEST_P(PerfTests, EveryTestMeasuresWhatItWasAskedForAndChecksTheContents) {
   const auto& [path, test] = GetParam();
@@ -251,6 +250,54 @@ TEST_F(PerfTool, NothingOfAScalingTestStaysInSidecarsThatWereThereBefore) {
   EXPECT_TRUE(waiting.wait(seconds(5)));
 }
 
+TEST_F(PerfTool, AnObjectsCpuTimeInASidecarIsSetBesideAnEchos) {
+  for (const char* const test : {"object_lat", "object_rate"}) {
+    const auto all = results({"--local", "-t", test, "-n", "100", "--poll", "event"});
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_GT(all[0].at("sidecar_cpu_us"), 0) << test;
+  }
+  for (const auto& more : std::vector<std::vector<std::string>>{{}, {"-O", "1", "--spacing-us", "50"}}) {
+    std::vector<std::string> arguments{"--local", "--path", "local", "-t",      "object_cpu", "-n",
+                                       "500",     "--poll", "event", "--pairs", "3",          "--compare"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto all = results(arguments);
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_GT(all[0].at("sidecar_cpu_us"), 0);
+    EXPECT_GT(all[0].at("ratio"), 0);
+    EXPECT_EQ(all[0].at("reference").at("unit"), "us of CPU time");
+    EXPECT_EQ(all[0].at("bar").at("value"), 6);
+  }
+}
+
+TEST_F(PerfTool, AStreamTellsTheLongestStepOfEachSidecar) {
+  const auto all = results({"--local", "-t", "stream", "-n", "20", "--poll", "event"});
+  ASSERT_EQ(all.size(), 1u);
+  const double longest = all[0].at("longest_step_us");
+  EXPECT_GT(longest, 0);
+  EXPECT_EQ(longest, std::max(all[0].at("longest_step_us_rank0").get<double>(),
+                              all[0].at("longest_step_us_rank1").get<double>()));
+  EXPECT_GT(all[0].at("longest_step_cpu_us"), 0);
+}
+
+TEST_F(PerfTool, OurDefaultsAreSetBesideWhatWasSetByHand) {
+  const std::string batch = folder_.path() + "/batch";
+  std::ofstream(batch) << "rails -t chunk_bw -s 1M --env UCX_MAX_RNDV_RAILS=2 --env UCX_TCP_TX_SEG_SIZE=16K\n"
+                       << "pages -t chunk_bw -s 1M --small-pages\n"
+                       << "plain -t am_lat\n";
+  const auto all = results({"--local", "-b", batch, "-n", "20", "--compare", "--pairs", "3"});
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].at("settings"), "UCX_MAX_RNDV_RAILS=2, UCX_TCP_TX_SEG_SIZE=16K");
+  EXPECT_EQ(all[1].at("settings"), "small pages");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_NE(all[i].at("reference").at("name").get<std::string>().find("by hand"), std::string::npos);
+    EXPECT_GT(all[i].at("ratio"), 0);
+    EXPECT_EQ(all[i].at("bar").at("is"), "at least");
+    EXPECT_EQ(all[i].at("bar").at("value"), 0.95);
+  }
+  EXPECT_FALSE(all[2].contains("settings")) << "one line's settings are not the next one's";
+  EXPECT_NE(all[2].at("reference").at("name"), all[0].at("reference").at("name"));
+}
+
 TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
   const auto says = [&](std::vector<std::string> arguments, const std::string& what) {
     const Ended ended = run(std::move(arguments));
@@ -269,6 +316,9 @@ TEST_F(PerfTool, WhatCannotBeDoneIsSaid) {
   says({"127.0.0.1", "-t", "scale_peers"}, "scale_peers needs --local");
   says({"--local", "-b", "/nowhere/batch"}, "cannot read /nowhere/batch");
   says({"--local", "-t", "am_lat", "-c", "4095"}, "4095");
+  says({"--local", "-t", "chunk_bw", "--env", "UCX_TLS"}, "UCX_TLS: NAME=VALUE is wanted");
+  says({"--local", "-t", "chunk_bw", "--env", "SIDECAR_EAGER_MAX=moon"}, "SIDECAR_EAGER_MAX");
+  says({"-t", "chunk_bw", "127.0.0.1", "--env", "UCX_TLS=tcp"}, "are for --local");
   if (access("/dev/nvidiactl", F_OK) != 0)
     says({"--local", "-t", "d2h_send", "-n", "3", "-s", "1M"}, "NVIDIA");
   const perf::ReservedPort port;

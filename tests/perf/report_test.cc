@@ -177,7 +177,7 @@ TEST_F(ReportTest, HostileTextStaysText) {
       R"({"size":64,"outstanding":2,"x":3,"histogram":[[1,5]],"latency_us":{"p50":3,"p99":9},"ratio":1,)"
       R"("cores":2,"reference":{"unit":"us","value":2,"name":"H"},"bar":{"value":1,"is":"H"})";
   for (const char* const field :
-       {"test", "path", "x_name", "git", "ucx", "transports", "cpu", "kernel", "poll", "time"}) {
+       {"test", "path", "x_name", "git", "ucx", "transports", "cpu", "kernel", "poll", "settings", "time"}) {
     line += std::string(",\"") + field + "\":\"H\"";
   }
   line += "}";
@@ -236,6 +236,16 @@ TEST_F(ReportTest, OfTheSameMeasurementTheNewestCounts) {
   EXPECT_THAT(table(), HasSubstr("111.0"));
   EXPECT_THAT(table(), Not(HasSubstr("222.0")));
   EXPECT_THAT(page(), HasSubstr("Not shown: 1 older"));
+}
+
+TEST_F(ReportTest, WhatWasMeasuredWithOtherSettingsIsAnotherRowAndSaysSo) {
+  for (const char* const settings :
+       {"", R"(,"settings":"UCX_MAX_RNDV_RAILS=2")", R"(,"settings":"small pages")"})
+    add(std::string(R"({"test":"chunk_bw","size":8,"outstanding":4)") + settings + "}");
+  ASSERT_EQ(run(), 0);
+  EXPECT_THAT(table(), HasSubstr("| 4 outstanding |"));
+  EXPECT_THAT(table(), HasSubstr("| 4 outstanding, UCX_MAX_RNDV_RAILS=2 |"));
+  EXPECT_THAT(table(), HasSubstr("| 4 outstanding, small pages |"));
 }
 
 TEST_F(ReportTest, AMissedBarIsSaidFirstAndANoisyOneIsNeither) {

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <random>
 #include <set>
+#include <thread>
 
+#include "perf/process.h"
 #include "perf/samples.h"
 #include "perf/tool/contents.h"
 #include "perf/tool/histogram.h"
+#include "perf/tool/recorder.h"
 #include "perf/tool/settings.h"
 #include "perf/tool/tests.h"
 
@@ -129,6 +132,39 @@ TEST(PerfSettings, CpusAreListsAndRanges) {
   EXPECT_EQ(parse_cpus("0,2-4"), (std::vector<int>{0, 2, 3, 4}));
   for (const char* text : {"", "a", "1-", "3-1", "1-2-3", "-1"})
     EXPECT_THROW(parse_cpus(text), std::runtime_error) << text;
+}
+
+TEST(PerfSettings, WhatIsSetByHandIsSaidInOneLine) {
+  TestSettings test;
+  EXPECT_EQ(hand_set(test), "");
+  test.small_pages = true;
+  EXPECT_EQ(hand_set(test), "small pages");
+  test.environment = {"UCX_MAX_RNDV_RAILS=2", "SIDECAR_EAGER_MAX=8K"};
+  EXPECT_EQ(hand_set(test), "UCX_MAX_RNDV_RAILS=2, SIDECAR_EAGER_MAX=8K, small pages");
+}
+
+TEST(Recorder, WhatOthersDoMeanwhileIsLookedAtBeforeTheClockStartsAndWhenAllIsRecorded) {
+  std::uint64_t begun = 0;
+  Recorder recorder({},
+                    {[&] { begun = monotonic_ns(); },
+                     [](Recorder& over) { over.more["seen"] = static_cast<double>(over.times().count()); }});
+  recorder.begin();
+  EXPECT_GT(begun, 0u);
+  Histogram times;
+  times.add(5);
+  const std::uint64_t now = monotonic_ns();
+  for (int i = 0; i < 2; ++i) recorder.take_over(times, now, now + 1000);
+  EXPECT_EQ(recorder.more.at("seen"), 2);
+}
+
+TEST(Process, ItsCpuTimeIsOfAllItsThreadsAndItsSleepIsNot) {
+  Process busy({.argv = {"/bin/sh", "-c", "while :; do :; done"}});
+  Process idle({.argv = {"/bin/sleep", "60"}});
+  for (const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+       busy.cpu_ns() < 100'000'000 && std::chrono::steady_clock::now() < until;)
+    std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_GE(busy.cpu_ns(), 100'000'000u);
+  EXPECT_LT(idle.cpu_ns(), 50'000'000u);
 }
 
 TEST(PerfJob, ChunksOfARunHaveNamesOfTheirOwnAndEachIdKnowsItsLength) {
