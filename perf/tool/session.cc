@@ -112,7 +112,9 @@ Recorder Session::run(const TestKind& test, Job job, Recorder::Progress progress
 std::uint64_t Session::calibrate(const TestKind& test, Job job, double seconds) {
   constexpr double kLongEnough = 0.1;
   constexpr std::uint64_t kCountMax = 100'000'000;
-  for (job.count = std::max<std::uint64_t>(8, 2 * job.outstanding);; job.count *= 4) {
+  job.count = std::max<std::uint64_t>(8, 2 * job.outstanding);
+  run(test, job);  // the first one's time is that of connecting
+  for (;; job.count *= 4) {
     const double taken = run(test, job).seconds();
     if (taken < std::min(kLongEnough, seconds) && job.count < kCountMax) continue;
     const double fits = static_cast<double>(job.count) * seconds / std::max(taken, 1e-6);
