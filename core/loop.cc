@@ -243,7 +243,7 @@ bool Loop::Impl::arm() {
 // False: not now.
 bool Loop::Impl::yield() {
   const TimeNs begin = now_ns();
-  if (!yield_policy_.wants(begin)) return false;
+  if (!yield_policy_.wants(begin, begin - woke_ns_)) return false;
   end_busy();
   std::this_thread::yield();
   woke_ns_ = now_ns();

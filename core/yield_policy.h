@@ -12,7 +12,8 @@ namespace sidecar {
 
 class YieldPolicy {
  public:
-  [[nodiscard]] bool wants(TimeNs now) const { return now >= after_; }
+  // `worked`: for how long since it last slept or did without the core.
+  [[nodiscard]] bool wants(TimeNs now, TimeNs worked) const { return now >= after_ && worked < kWorkedNs; }
   void took(TimeNs begin, TimeNs end) {
     if (end - begin < kLongNs) {
       pause_ = std::max(pause_ / 2, kPauseMinNs);
@@ -23,6 +24,7 @@ class YieldPolicy {
   }
 
  private:
+  static constexpr TimeNs kWorkedNs = 200'000;         // after more than that, sleeping costs next to nothing
   static constexpr TimeNs kLongNs = 2 * kMillisecond;  // a computing thread's turn is as long at least
   static constexpr TimeNs kPauseMinNs = 5 * kMillisecond;
   static constexpr TimeNs kPauseMaxNs = 2 * kSecond;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "perf/tool/end.h"
@@ -22,8 +23,8 @@ struct TestSettings {
   double seconds = 1;
   std::uint32_t outstanding = 0;  // 0: the test's own
   std::uint64_t spacing_us = 0;
-  std::string poll = "adaptive";
-  std::string path = "net";  // --local: net, local
+  std::string poll = std::thread::hardware_concurrency() > 2 ? "adaptive" : "event";  // as sidecard does
+  std::string path = "net";                                                           // --local: net, local
   std::uint32_t groups = 4;
   std::string arena;  // --local; empty: what the test needs
   bool own_memory = false;
