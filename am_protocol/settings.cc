@@ -24,7 +24,8 @@ std::vector<Setting> transport_settings(PlaneKind kind, bool cma) {
       // scattered
       // payloads and lets every control message go in one piece, which keeps their order.
       {"TCP_TX_SEG_SIZE", "64K"},
-      {"TCP_CONN_NB", "y"},       // a blocking connect() would stop the loop
+      {"TCP_SNDBUF", "512K"},  // else one send hands over, and holds the loop for, as much as the peer takes
+      {"TCP_CONN_NB", "y"},    // a blocking connect() would stop the loop
       {"TCP_CM_REUSEADDR", "y"},  // a restarted sidecar gets its port back at once
   };
   if (kind == PlaneKind::kLocal) {

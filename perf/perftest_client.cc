@@ -46,6 +46,7 @@ std::vector<std::string> perftest_environment() {
   return {"UCX_TLS=tcp",
           "UCX_NET_DEVICES=lo",
           "UCX_TCP_TX_SEG_SIZE=64K",
+          "UCX_TCP_SNDBUF=512K",
           "UCX_TCP_CONN_NB=y",
           "UCX_TCP_CM_REUSEADDR=y",
           "UCX_MAX_RNDV_RAILS=1",
