@@ -48,6 +48,8 @@ std::string title_of(const std::string& test, const std::string& path) {
                                                                                         : path});
 }
 
+std::string reference_name(const Measurement& m) { return m.reference ? m.reference->name : ""; }
+
 std::string own_arguments(const Measurement& m, bool scaling) {
   const std::string x_name = m.x_name.empty() ? "x" : m.x_name;
   return joined({m.outstanding ? std::to_string(*m.outstanding) + " outstanding" : "", m.setup.settings,
@@ -55,13 +57,14 @@ std::string own_arguments(const Measurement& m, bool scaling) {
 }
 
 // What may set lines of one chart apart: first the arguments that are not the chart's axis, then the setup.
-constexpr std::size_t kArguments = 2;
+constexpr std::size_t kArguments = 3;
 std::vector<std::string> traits(const Measurement& m, bool scaling) {
   const auto named = [](const char* name, const std::string& value) {
     return value.empty() ? std::string() : name + value;
   };
   return {scaling && m.size ? bytes_label(static_cast<double>(*m.size)) : std::string(),
           own_arguments(m, scaling),
+          named("beside ", reference_name(m)),
           named("poll ", m.setup.poll),
           m.setup.transports,
           named("git ", m.setup.git),
@@ -101,8 +104,9 @@ std::vector<Variant> split(const std::vector<const Measurement*>& all, const Gro
 
 auto identity(const Measurement& m) {
   const Setup& s = m.setup;
-  return std::tie(m.test, m.path, m.size, m.outstanding, m.x_name, m.x, s.poll, s.settings, s.transports,
-                  s.git, s.ucx, s.cpu, s.cores, s.kernel);
+  return std::tuple_cat(std::tie(m.test, m.path, m.size, m.outstanding, m.x_name, m.x, s.poll, s.settings,
+                                 s.transports, s.git, s.ucx, s.cpu, s.cores, s.kernel),
+                        std::make_tuple(reference_name(m)));
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ void measure(Session& session, Session* defaults, const TestKind& kind, const Te
   result.copies = kind.name == std::string("fanout") ? session.other_ranks().size() : 1;
   result.poll = test.poll;
   result.settings = hand_set(test);
+  if (test.own_memory) result.settings += result.settings.empty() ? "private memory" : ", private memory";
   result.recorder = session.run(kind, job, [&](const Recorder& so_far) {
     Result interim = result;
     interim.recorder = so_far;

@@ -36,7 +36,8 @@ struct Acks {
 
 TEST_F(Rule06Retransmission, WhatComesTogetherIsAcknowledgedTogetherUnlessThePeerIsOlder) {
   for (const bool older : {false, true}) {
-    if (older) world_.network().spoil([](SimProcess&, SimProcess&, Message& message) {
+    if (older)
+      world_.network().spoil([](SimProcess&, SimProcess&, Message& message) {
         if (auto* hello = std::get_if<Hello>(&message)) hello->version_max = kAckRunsVersion - 1;
         return false;
       });
@@ -53,7 +54,8 @@ TEST_F(Rule06Retransmission, WhatComesTogetherIsAcknowledgedTogetherUnlessThePee
     std::vector<RequestId> requests;
     world_.stop(sidecar(rank));
     for (int i = 0; i < 20; ++i)
-      requests.push_back(start((older ? "o" : "n") + std::to_string(i), i % 2 == 0 ? 100 : 30'000, each({rank})));
+      requests.push_back(
+          start((older ? "o" : "n") + std::to_string(i), i % 2 == 0 ? 100 : 30'000, each({rank})));
     settle();
     world_.go_on(sidecar(rank));
     for (const RequestId request : requests) EXPECT_THAT(wait(*producer_, request), IsOk());

@@ -164,8 +164,8 @@ TEST_F(PerfTool, ComparedWithAReferenceThereIsARatio) {
   ASSERT_EQ(all.size(), 1u);
   EXPECT_GT(all[0].at("ratio"), 0);
   EXPECT_EQ(all[0].at("reference").at("pairs"), 3);
-  const auto raw = results({"--local", "-t", "chunk_bw", "-s", "64K,1M", "-n", "8", "--compare", "--reference",
-                            "raw", "--pairs", "3"});
+  const auto raw = results({"--local", "-t", "chunk_bw", "-s", "64K,1M", "-n", "8", "--compare",
+                            "--reference", "raw", "--pairs", "3"});
   ASSERT_EQ(raw.size(), 2u);
   for (const auto& one : raw) {
     EXPECT_GT(one.at("ratio"), 0);

@@ -248,6 +248,17 @@ TEST_F(ReportTest, WhatWasMeasuredWithOtherSettingsIsAnotherRowAndSaysSo) {
   EXPECT_THAT(table(), HasSubstr("| 4 outstanding, small pages |"));
 }
 
+TEST_F(ReportTest, WhatWasSetBesideAnotherReferenceIsAnotherRowAndSaysSo) {
+  for (const char* const name : {"ucx_perftest", "bare UCX"})
+    add(std::string(
+            R"({"test":"chunk_bw","size":8,"ratio":0.5,"reference":{"value":10,"unit":"MiB/s","name":")") +
+        name + R"("}})");
+  ASSERT_EQ(run(), 0);
+  EXPECT_THAT(table(), HasSubstr("ucx_perftest 10"));
+  EXPECT_THAT(table(), HasSubstr("bare UCX 10"));
+  EXPECT_THAT(page(), HasSubstr("beside bare UCX"));
+}
+
 TEST_F(ReportTest, AMissedBarIsSaidFirstAndANoisyOneIsNeither) {
   add(R"({"test":"am_bw","size":64,"ratio":0.5,"bar":{"is":"at least","value":0.95,"holds":false}})");
   add(R"({"test":"am_bw","size":128,"ratio":0.6,"bar":{"is":"at least","value":0.95,"holds":false},
