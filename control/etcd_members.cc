@@ -103,7 +103,10 @@ class EtcdMembers::Impl {
       ++failures_;
       const bool all_tried = failures_ >= options_.endpoints.size();
       if (!pause(all_tried ? backoff_ : kBackoffFirst / 10)) return;
-      if (all_tried) backoff_ = std::min(backoff_ * 2, kBackoffMax);
+      // Back well before a lease that began anew with etcd ends.
+      const milliseconds longest =
+          std::min(kBackoffMax, std::chrono::duration_cast<milliseconds>(options_.ttl) / 4);
+      if (all_tried) backoff_ = std::min(backoff_ * 2, longest);
     }
   }
 
