@@ -1,20 +1,18 @@
 // Descriptors, signals, figures, threads and the end of a loop.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
 
 #include "core/loop.h"
+#include "core/yield_policy.h"
 #include "tests/support/fake_source.h"
 #include "tests/support/test_loop.h"
 
@@ -130,44 +128,36 @@ TEST(Loop, LetsOthersHaveTheCoreOnceAfterWorkAndNotWhenThereWasNone) {
   loop->remove_source(&source);
 }
 
-// On one core with a thread that computes, each yield costs a slice, in which nothing that arrives puts us
-// back.
-TEST(Loop, SleepsAtOnceWhereAnotherThreadKeepsTheCore) {
-  constexpr std::uint64_t kEvents = 300;
-  std::atomic<bool> stop{false};
+// What a thread that computes takes when it is given the core.
+TEST(YieldPolicy, DoesWithoutEverLongerWhereTheCoreIsKept) {
+  constexpr TimeNs kTurn = 4 * kMillisecond;
+  YieldPolicy policy;
+  TimeNs now = 0;
   std::uint64_t yields = 0;
-  std::thread pinned([&] {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    ASSERT_EQ(pthread_setaffinity_np(pthread_self(), sizeof(one), &one), 0);
-    std::thread computes([&] {  // on the same core
-      while (!stop) {
-      }
-    });
-    Loop loop({.policy = PollPolicy::kEvent});
-    Counter source;
-    loop.add_source(&source);
-    loop.set_hooks(on_step([&] {
-      if (source.taken == kEvents) loop.stop();
-      return false;
-    }));
-    std::thread producer([&] {
-      for (std::uint64_t i = 0; i < kEvents; ++i) {
-        source.add(1);
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      }
-    });
-    loop.run();
-    producer.join();
-    yields = loop.stats().yields;
-    stop = true;
-    computes.join();
-    loop.remove_source(&source);
-  });
-  pinned.join();
-  EXPECT_GT(yields, 0u);
-  EXPECT_LT(yields, kEvents / 2);
+  for (; now < 20 * kSecond; now += 100'000) {
+    if (!policy.wants(now, 50'000)) continue;
+    ++yields;
+    policy.took(now, now + kTurn);
+    now += kTurn;
+  }
+  EXPECT_GE(yields, 10u) << "now and then it tries again";
+  EXPECT_LE(yields, 20u);
+  // Nobody else is there any more.
+  now += 2 * kSecond;
+  ASSERT_TRUE(policy.wants(now, 50'000));
+  for (int i = 0; i < 20; ++i) {
+    policy.took(now, now + 1'000);
+    EXPECT_TRUE(policy.wants(now, 50'000));
+  }
+  policy.took(now, now + kTurn);
+  EXPECT_TRUE(policy.wants(now + kTurn + 30 * kMillisecond, 50'000))
+      << "one long turn is soon forgiven again";
+}
+
+TEST(YieldPolicy, NotAfterLongWork) {
+  const YieldPolicy policy;
+  EXPECT_TRUE(policy.wants(kSecond, 100'000));
+  EXPECT_FALSE(policy.wants(kSecond, 5 * kMillisecond));
 }
 
 TEST(Loop, ALongStepThatWorkedIsToldFromOneThatWasOffTheCore) {

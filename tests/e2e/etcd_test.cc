@@ -65,12 +65,13 @@ TEST_F(EtcdWorld, SmokeAKilledSidecarComesBackAsAnotherInstanceAndIsReachedOnThe
 TEST_F(EtcdWorld, OneThatIsRestartedAtOnceWaitsForItsPredecessorsLease) {
   NEEDS_ETCD();
   make(1, {"a", "b"});
-  ASSERT_TRUE(eventually([&] { return instance(0, 1) != 0; }));
+  ASSERT_TRUE(eventually([&] { return instance(0, 1) != 0 && instance(1, 0) != 0; }));
   Client consumer = cluster_->client(0);
   {
     Client producer = cluster_->client(1);
     const auto bytes = contents("d", 0, 1000);
-    ASSERT_TRUE(producer.send(tensor_of(bytes), "d", {{0}}, 0, 2));
+    const auto sent = producer.send(tensor_of(bytes), "d", {{0}}, 0, 2);
+    ASSERT_TRUE(sent) << to_string(sent.error());
   }
   auto waiting = consumer.recv_async("d", 1);
   cluster_->restart(1);
