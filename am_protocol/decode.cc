@@ -61,6 +61,7 @@ Fault read_envelope(const wire::Envelope& in, std::uint64_t payload, Message& ou
     case wire::Body::Refuse: return read_body<Refuse, wire::Refuse>(in, payload, out);
     case wire::Body::Withdraw: return read_body<Withdraw, wire::Withdraw>(in, payload, out);
     case wire::Body::Retract: return read_body<Retract, wire::Retract>(in, payload, out);
+    case wire::Body::Filled: return read_body<Filled, wire::Filled>(in, payload, out);
   }
   return illegible("body: unknown message", out);
 }

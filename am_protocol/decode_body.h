@@ -17,6 +17,7 @@ Fault read(const wire::Recv& in, std::uint64_t, Recv& out);
 Fault read(const wire::Cancel& in, std::uint64_t, Cancel& out);
 Fault read(const wire::Allocate& in, std::uint64_t, Allocate& out);
 Fault read(const wire::Release& in, std::uint64_t, Release& out);
+Fault read(const wire::Filled& in, std::uint64_t, Filled& out);
 Fault read(const wire::MarkDone& in, std::uint64_t, MarkDone& out);
 Fault read(const wire::CloseStream& in, std::uint64_t, CloseStream& out);
 Fault read(const wire::Reply& in, std::uint64_t payload_bytes, Reply& out);

@@ -45,8 +45,8 @@ Fault check_shard(const Send& send) {
   if (send.shards == 0) return send.shard == 0 ? nullptr : "shard: of no shards";
   if (send.shards > kDestinationsMax) return "shards: more than 256";
   if (send.shard >= send.shards) return "shard: not below shards";
-  if (send.source != Source::kPayload && send.source != Source::kDevice) {
-    return "shards: only of a payload or of GPU memory";
+  if (send.source != Source::kPayload && send.source != Source::kDevice && send.source != Source::kFill) {
+    return "shards: only of a payload, of GPU memory, or of what is filled in";
   }
   if (send.meta.kind != ChunkKind::kTensor) return "shards: only of a tensor";
   return send.meta.bytes == 0 ? "shards: of no bytes" : nullptr;
@@ -64,6 +64,7 @@ Fault read_source(const wire::Send& in, std::uint64_t payload, Send& out) {
     case Source::kNothing:
       if (out.slot != 0) return "slot: nothing is sent";
       return check_no_bytes(in.inline_data(), payload);
+    case Source::kFill:
     case Source::kSlot:
     case Source::kDevice: return check_no_bytes(in.inline_data(), payload);
   }
@@ -84,7 +85,7 @@ Fault read(const wire::Send& in, std::uint64_t payload, Send& out) {
   out.device = DeviceSource{};
   if (const Fault fault = read_meta(in.meta(), out.meta)) return fault;
   if (const Fault fault = read_destinations(in.group_end(), in.ranks(), out.destinations)) return fault;
-  if (!read_enum(in.source(), Source::kDevice, out.source)) return "source: unknown";
+  if (!read_enum(in.source(), Source::kFill, out.source)) return "source: unknown";
   if (const Fault fault = check_shard(out)) return fault;
   if (out.source == Source::kDevice) {
     if (const Fault fault = read_device(in.device(), out.device)) return fault;
@@ -130,6 +131,11 @@ Fault read(const wire::Release& in, std::uint64_t, Release& out) {
   return nullptr;
 }
 
+Fault read(const wire::Filled& in, std::uint64_t, Filled& out) {
+  out.slot = in.slot();
+  return nullptr;
+}
+
 Fault read(const wire::MarkDone& in, std::uint64_t, MarkDone& out) {
   out.request = in.request();
   out.chunk = in.chunk();
@@ -152,7 +158,7 @@ Fault read(const wire::Reply& in, std::uint64_t payload, Reply& out) {
   out.offset = in.offset();
   out.view = in.view();
   out.inline_bytes = 0;
-  if (!read_enum(in.stage(), Stage::kCaptured, out.stage)) return "stage: unknown";
+  if (!read_enum(in.stage(), Stage::kRoom, out.stage)) return "stage: unknown";
   if (!read_enum(in.code(), Errc::kInternal, out.code)) return "code: unknown";
   if (!read_text(in.text(), out.text)) return "text: longer than 200 bytes";
   if (const Fault fault = read_failures(in, out)) return fault;

@@ -208,6 +208,8 @@ Offset<wire::Release> build(FlatBufferBuilder& b, const Release& m) {
   return wire::CreateRelease(b, view, count, slot);
 }
 
+Offset<wire::Filled> build(FlatBufferBuilder& b, const Filled& m) { return wire::CreateFilled(b, m.slot); }
+
 Offset<wire::MarkDone> build(FlatBufferBuilder& b, const MarkDone& m) {
   return wire::CreateMarkDone(b, m.request, opaque(b, m.id), m.chunk);
 }

@@ -17,8 +17,8 @@ static_assert(ends_at<wire::Errc>(Errc::kInternal));
 static_assert(ends_at<wire::Dtype>(Dtype::kF8E5M2));
 static_assert(ends_at<wire::ChunkKind>(ChunkKind::kObject));
 static_assert(ends_at<wire::Role>(Role::kPeer));
-static_assert(ends_at<wire::Source>(Source::kDevice));
-static_assert(ends_at<wire::Stage>(Stage::kCaptured));
+static_assert(ends_at<wire::Source>(Source::kFill));
+static_assert(ends_at<wire::Stage>(Stage::kRoom));
 static_assert(ends_at<wire::Where>(Where::kPayload));
 static_assert(static_cast<std::size_t>(wire::Body::MAX) == std::variant_size_v<Message>);
 
@@ -45,6 +45,6 @@ static_assert(kHasFields<Allocate, 4> && kHasFields<Release, 5> && kHasFields<Ma
 static_assert(kHasFields<CloseStream, 5> && kHasFields<Reply, 15> && kHasFields<Chunk, 7>);
 static_assert(kHasFields<ChunkRef, 4> && kHasFields<Unlink, 2> && kHasFields<StreamEnd, 3>);
 static_assert(kHasFields<Ack, 5> && kHasFields<Refuse, 1> && kHasFields<Withdraw, 1>);
-static_assert(kHasFields<Retract, 4> && kHasFields<DeviceSource, 5>);
+static_assert(kHasFields<Retract, 4> && kHasFields<DeviceSource, 5> && kHasFields<Filled, 1>);
 
 }  // namespace sidecar

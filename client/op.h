@@ -19,6 +19,16 @@ using StatePtr = std::shared_ptr<detail::State<T>>;
 
 enum class OpKind : std::uint8_t { kSend, kRecv, kAllocate, kPlain };  // plain: MarkDone, CloseStream
 
+// A send's bytes on their way into the arena, by this process's hand.
+struct Fill {
+  ConstBytes from;
+  std::uint64_t begin = 0;  // where they go in the chunk,
+  std::uint64_t of = 0;     // whose size this is
+  bool has_room = false;
+  std::uint64_t slot = 0;  // where the chunk is
+  std::uint64_t done = 0;  // bytes
+};
+
 struct Op {
   OpKind kind = OpKind::kPlain;
   RequestId request = 0;
@@ -40,6 +50,7 @@ struct Op {
   std::uint64_t slot = 0;                 // a buffer in the arena
   Epoch slot_epoch = 0;                   // and whose connection's it is
   bool has_slot = false;
+  std::unique_ptr<Fill> fill;  // until all is copied
 
   // Recv.
   DataId id;

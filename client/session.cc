@@ -75,6 +75,8 @@ void Session::start(std::unique_ptr<Op> taken, Message& message, ConstBytes payl
     // Inline bytes were copied by that, and a buffer in the arena is not the caller's any more.
     if (!op.read_by_sidecar && op.captured != nullptr)
       std::exchange(op.captured, nullptr)->set(Expected<void>{});
+  } else if (fills_itself(message, payload)) {
+    ask_for_room(op, message, payload);
   } else {
     op.sending = true;
     transport_.send(link_, message, payload, !take_eager_credit(payload.size()), request);
@@ -102,6 +104,7 @@ void Session::report(Op& op, const Failure& failure) {
     timers_.set(op.timer, state_ == LinkState::kUp ? later(options_.now(), options_.grace_ns) : kNever);
     return;
   }
+  abandon_fill(op);
   timers_.cancel(op.timer);
   op.reported = true;
   if (op.captured != nullptr) std::exchange(op.captured, nullptr)->set(failure);
@@ -154,7 +157,10 @@ void Session::cancel(RequestId request) {
   timers_.set(op->timer, later(options_.now(), options_.grace_ns));
 }
 
-bool Session::step() { return flush_releases(); }
+bool Session::step() {
+  const bool filled = fill_step();
+  return flush_releases() || filled;
+}
 
 void Session::on_timer(TimeNs now) {
   while (TimerNode* const due = timers_.pop_due(now)) overdue(static_cast<Op*>(due->object)->request);

@@ -3,6 +3,7 @@
 //
 //   session.cc       link, deadlines, loss, dispatch
 //   session_send.cc  send, allocate, and the plain requests
+//   session_fill.cc  large sends of the caller's memory
 //   session_recv.cc  what arrives, and giving it up again
 //
 // Threads: loop thread only, apart from releases(). Results are set on the loop thread; a callback behind one
@@ -10,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <unordered_map>
@@ -58,7 +60,8 @@ class Session final : public Events {
   // Every call ends with `why`; those whose memory the transport still reads, as soon as it has finished.
   void end_all(const Failure& why);
 
-  // After each round of events: gives up what is pending. True: something was.
+  // After each round of events: gives up what is pending, copies a piece of what is sent. True: something
+  // was.
   bool step();
   [[nodiscard]] TimeNs next_deadline() const { return timers_.next(); }
   void on_timer(TimeNs now);
@@ -110,6 +113,14 @@ class Session final : public Events {
   void settle_send(Op& op);
   bool take_eager_credit(std::uint64_t bytes);
 
+  // session_fill.cc
+  [[nodiscard]] bool fills_itself(const Message& message, ConstBytes payload) const;
+  void ask_for_room(Op& op, Message& message, ConstBytes payload);
+  void on_room(Op& op, const Reply& reply);
+  bool fill_step();
+  void end_fill(Op& op);
+  void abandon_fill(Op& op);
+
   // session_recv.cc
   void on_reply(const Reply& reply, const Incoming& incoming);
   void on_stale_reply(const Reply& reply, const Incoming& incoming);
@@ -134,7 +145,8 @@ class Session final : public Events {
   Mappings mappings_;
   MappedRegion own_arena_;  // writable, for buffers
   ReleaseQueue releases_;
-  Message scratch_;  // a Message is 3 KiB: built in place
+  std::deque<RequestId> filling_;  // those that have room; some may have ended
+  Message scratch_;                // a Message is 3 KiB: built in place
 
   // Eager bytes on this link: sent, and of those consumed by the sidecar.
   std::uint64_t eager_sent_ = 0;
@@ -143,6 +155,7 @@ class Session final : public Events {
 
 template <class T>
 void Session::report_value(Op& op, Expected<T> value) {
+  abandon_fill(op);
   timers_.cancel(op.timer);
   op.reported = true;
   std::get<StatePtr<T>>(op.result)->set(std::move(value));

@@ -11,6 +11,7 @@ bool Session::take_eager_credit(std::uint64_t bytes) {
 }
 
 void Session::on_send_reply(Op& op, const Reply& reply) {
+  if (reply.stage == Stage::kRoom) return on_room(op, reply);
   if (reply.stage == Stage::kCaptured) {
     op.captured_by_sidecar = true;
     capture_if_over(op);

@@ -6,13 +6,14 @@
 
 namespace sidecar {
 
-// Slots that a client may write into and then send.
+// Slots that a client may write into and then send, or is filling for a send that is there already.
 struct Allocation : RoomWaiter {
   Client* client = nullptr;
   RequestId request = 0;  // while it waits for room
   std::uint64_t bytes = 0;
   std::uint64_t unit_bytes = 0;
   Slot* slot = nullptr;  // null: waits for room
+  Handle fills;  // the shard that it is filled for, which may be over; not valid: one to be sent later
   TimerNode timer;
   ListHook in_client;
 };

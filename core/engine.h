@@ -160,6 +160,11 @@ class Engine final : public Events, public DeviceEvents {
   void client_gone(Client& client, bool proven);
   void forget_client(Client& client);
 
+  // engine_fill.cc: places that clients fill for their sends
+  void offer_room(Shard& shard);
+  void on_filled(Client& client, const Filled& filled);
+  void drop_fill(Allocation& allocation);
+
   // engine_limits.cc: what one client may cost the others
   [[nodiscard]] Status may_call(std::size_t under_way) const;
   [[nodiscard]] Status may_hold(const Client& client, std::uint64_t bytes) const;

@@ -102,6 +102,8 @@ void Engine::on_client_message(Link& link, const Message& message, const Incomin
     on_release(client, *give_up);
   else if (const auto* allocate = std::get_if<Allocate>(&message))
     on_allocate(client, *allocate);
+  else if (const auto* filled = std::get_if<Filled>(&message))
+    on_filled(client, *filled);
   else if (const auto* cancel = std::get_if<Cancel>(&message))
     on_cancel(client, *cancel);
   else if (const auto* close = std::get_if<CloseStream>(&message))
@@ -191,7 +193,11 @@ void Engine::on_release(Client& client, const Release& give_up) {
     if (held->count == 0) drop_grant(*held);
   }
   for (std::size_t i = 0; i < give_up.slots; ++i) {
-    if (Allocation* allocation = clients_.find_allocation(client, give_up.slot[i]))
+    Allocation* const allocation = clients_.find_allocation(client, give_up.slot[i]);
+    if (allocation == nullptr) continue;
+    if (allocation->fills.valid())
+      drop_fill(*allocation);
+    else
       drop_allocation(*allocation);
   }
 }
@@ -247,7 +253,7 @@ void Engine::client_gone(Client& client, bool proven) {
   while (Shard* sending = client.sends.pop_front()) {
     sending->client = nullptr;
     const bool with_us = sending->source == Source::kInline;  // its bytes are
-    const bool copying = sending->state == ShardState::kMoving && sending->source == Source::kDevice;
+    const bool copying = sending->state == ShardState::kMoving && sending->source != Source::kPayload;
     if (copying || (sending->state == ShardState::kWaiting && !with_us))
       shard_lost(*sending, Error{Errc::kPeerLost});
   }

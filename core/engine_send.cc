@@ -32,10 +32,11 @@ Status Engine::check_source(const Client& client, const Send& send, const Incomi
       return fail(Errc::kInvalidArgument, "shard: not this client's place in its group (shards, members)",
                   kNoRank, send.shards, client.group->size());
     }
-    const bool movable = send.source == Source::kPayload || send.source == Source::kDevice;
+    const bool movable =
+        send.source == Source::kPayload || send.source == Source::kDevice || send.source == Source::kFill;
     if (!movable || send.meta.kind != ChunkKind::kTensor || bytes == 0)
       return fail(Errc::kInvalidArgument,
-                  "shard: only a tensor's bytes, from a payload or a GPU, are shared out");
+                  "shard: only a tensor's bytes, from its members' memory, are shared out");
     bytes = shard_of(bytes, send.shard, send.shards).bytes;
   }
   const bool more = send.source != Source::kSlot && send.source != Source::kNothing;
@@ -49,7 +50,7 @@ Status Engine::check_source(const Client& client, const Send& send, const Incomi
       return {};
     case Source::kSlot: {
       const Allocation* const allocation = clients_.find_allocation(client, send.slot);
-      if (allocation == nullptr)
+      if (allocation == nullptr || allocation->fills.valid())
         return fail(Errc::kInvalidArgument, "slot: not an allocation of this client");
       if (allocation->bytes != bytes) {
         return fail(Errc::kInvalidArgument, "bytes: not as many as were allocated", kNoRank, bytes,
@@ -64,6 +65,10 @@ Status Engine::check_source(const Client& client, const Send& send, const Incomi
     case Source::kDevice:
       if (device_ == nullptr) return fail(Errc::kUnavailable, "send: this sidecar has no GPU", options_.rank);
       return {};
+    case Source::kFill:
+      if (options_.arena_info.path.empty())
+        return fail(Errc::kUnavailable, "send: this sidecar's arena cannot be mapped", options_.rank);
+      return may_call(client.allocations.size());  // its place is one until it is filled or given up
   }
   return fail(Errc::kInvalidArgument, "source: unknown");
 }
@@ -226,6 +231,7 @@ void Engine::start_shard(Shard& shard, const std::byte* inline_data) {
     shard.inline_copy.reset();
     return shard_in(shard);
   }
+  if (shard.source == Source::kFill) return offer_room(shard);
   shard.state = ShardState::kMoving;
   ++outgoing.moving;
   if (shard.source == Source::kDevice) {

@@ -12,11 +12,13 @@
 namespace sidecar {
 
 inline constexpr std::uint16_t kProtocolVersionMin = 1;
-inline constexpr std::uint16_t kProtocolVersionMax = 3;
+inline constexpr std::uint16_t kProtocolVersionMax = 4;
 // From this one on: shards, parts of a chunk, Retract, Source::kNothing and kDevice.
 inline constexpr std::uint16_t kGroupsVersion = 2;
 // From this one on: an Ack for several transfers.
 inline constexpr std::uint16_t kAckRunsVersion = 3;
+// From this one on: Source::kFill, Stage::kRoom and Filled.
+inline constexpr std::uint16_t kFillVersion = 4;
 
 using Ticket = FixedText<64>;  // proves a registration (client) or a peer's permission (sidecar); opaque
 
@@ -88,7 +90,7 @@ struct Credit {
   bool resume = false;
 };
 
-// --- client -> sidecar: each is answered by Reply with the same request, except Cancel and Release
+// --- client -> sidecar: each is answered by Reply with the same request, except Cancel, Release and Filled
 // --------------------
 
 enum class Source : std::uint8_t {
@@ -97,6 +99,7 @@ enum class Source : std::uint8_t {
   kSlot = 2,
   kNothing = 3,  // a group's member other than the first, whose shard 0 copies for all: only acknowledged
   kDevice = 4,   // GPU memory of the client's process, copied by the sidecar
+  kFill = 5,     // the client copies the bytes into the arena itself once it is told where, then says Filled
 };
 
 // GPU memory that another process of this node may open: CUDA's IPC handles, as bytes.
@@ -153,6 +156,11 @@ struct Release {
   std::array<std::uint64_t, kReleasesMax> slot{};
 };
 
+// The bytes of a Send with kFill are in place; from here on the client leaves them alone.
+struct Filled {
+  std::uint64_t slot = 0;  // Reply.offset of kRoom
+};
+
 struct MarkDone {
   RequestId request = 0;
   DataId id;
@@ -173,6 +181,7 @@ struct CloseStream {
 enum class Stage : std::uint8_t {
   kFinal = 0,     // the request is over
   kCaptured = 1,  // Send with kPayload: the source buffer may be reused; kFinal follows
+  kRoom = 2,      // Send with kFill: the chunk's place is at `offset` of the sidecar's arena; kFinal follows
 };
 
 enum class Where : std::uint8_t { kNothing = 0, kArena = 1, kInline = 2, kPayload = 3 };
@@ -265,9 +274,9 @@ struct Retract {
   bool lost = false;
 };
 
-using Message =
-    std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release, MarkDone,
-                 CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse, Withdraw, Retract>;
+using Message = std::variant<Hello, HelloAck, Goodbye, Ping, Credit, Send, Recv, Cancel, Allocate, Release,
+                             MarkDone, CloseStream, Reply, Chunk, ChunkRef, Unlink, StreamEnd, Ack, Refuse,
+                             Withdraw, Retract, Filled>;
 
 // A new T in `message`, as `T t;` makes one: emplace<T>() would zero all of it first, and a Reply is 4 KiB.
 template <class T>

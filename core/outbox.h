@@ -66,7 +66,7 @@ struct Destination {
 
 enum class ShardState : std::uint8_t {
   kWaiting,  // for room in the send region
-  kMoving,   // its bytes are being moved in: the slot must stay
+  kMoving,   // its bytes are being moved in, by us or by the client: the slot must stay
   kIn,
 };
 
@@ -130,6 +130,8 @@ class Outbox {
   void erase(Outgoing* outgoing) { outgoing_.release(outgoing); }
   Shard* make_shard() { return shards_.acquire(); }
   void erase(Shard* shard) { shards_.release(shard); }
+  Shard* find(Handle shard) { return shards_.find(shard); }
+  [[nodiscard]] Handle handle_of(const Shard& shard) const { return shards_.handle_of(&shard); }
   Destination* make_destination() { return destinations_.acquire(); }
   void erase(Destination* destination) { destinations_.release(destination); }
   Delivery* make_delivery() { return deliveries_.acquire(); }

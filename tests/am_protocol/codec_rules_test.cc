@@ -117,7 +117,7 @@ TEST(CodecRules, EnumsOutOfRange) {
   hello_ack.code = static_cast<Errc>(15);
   EXPECT_THAT(refusal(hello_ack), StartsWith("code:"));
   Send send = get<Send>("send_inline");
-  send.source = static_cast<Source>(5);
+  send.source = static_cast<Source>(6);
   EXPECT_THAT(refusal(send), StartsWith("source:"));
   send = get<Send>("send_inline");
   send.meta.dtype = static_cast<Dtype>(17);
@@ -129,7 +129,7 @@ TEST(CodecRules, EnumsOutOfRange) {
   chunk.meta.dtype = static_cast<Dtype>(255);
   EXPECT_THAT(refusal(chunk), StartsWith("dtype:"));
   Reply reply = get<Reply>("reply_failures");
-  reply.stage = static_cast<Stage>(2);
+  reply.stage = static_cast<Stage>(3);
   EXPECT_THAT(refusal(reply), StartsWith("stage:"));
   reply = get<Reply>("reply_failures");
   reply.code = static_cast<Errc>(200);

@@ -217,6 +217,13 @@ std::string text(const Release& m) {
   return d.take();
 }
 
+std::string text(const Filled& m) {
+  const Filled by_default{};
+  Description d("Filled");
+  FIELD(slot);
+  return d.take();
+}
+
 std::string text(const MarkDone& m) {
   const MarkDone by_default{};
   Description d("MarkDone");

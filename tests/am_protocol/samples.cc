@@ -173,6 +173,11 @@ void group_sends(std::vector<Sample>& out) {
   device.device.has_event = true;
   fill(device.device.event, 0x80);
   out.push_back({"send_device_shard", device});
+  out.push_back({"send_fill", send(Source::kFill, tensor(1 << 20))});
+  shard = send(Source::kFill, tensor(1 << 20));
+  shard.shard = 1;
+  shard.shards = 2;
+  out.push_back({"send_fill_shard", shard});
 }
 
 void client_requests(std::vector<Sample>& out) {
@@ -211,6 +216,7 @@ void client_requests(std::vector<Sample>& out) {
     most.slot[i] = std::uint64_t{i} << 33;
   }
   out.push_back({"release_largest", most});
+  out.push_back({"filled", Filled{1ull << 21}});
   out.push_back({"mark_done", MarkDone{43, DataId("request-17/hidden"), 4}});
   CloseStream close;
   close.request = 44;
@@ -244,6 +250,10 @@ void replies(std::vector<Sample>& out) {
   allocated.offset = 1 << 21;
   allocated.view = 0x300000007;
   out.push_back({"reply_allocated", allocated});
+  Reply room = allocated;
+  room.stage = Stage::kRoom;
+  room.view = 0;
+  out.push_back({"reply_room", room});
   Reply tokens = reply(Where::kInline);
   tokens.meta = object(kInlineBytesMax);
   fill_inline(tokens, kInlineBytesMax);

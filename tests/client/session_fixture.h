@@ -171,6 +171,7 @@ class SessionTest : public ::testing::Test {
     Message out(std::in_place_type<Send>);
     std::get<Send>(out).request = call.request;
     std::get<Send>(out).source = source;
+    std::get<Send>(out).meta.bytes = payload.size();
     session->start(std::move(call.op), out, source == Source::kPayload ? payload : ConstBytes{});
     return {call.request, Future<void>(captured), std::move(call.future)};
   }

@@ -186,6 +186,7 @@ void Soak::send() {
   spec.bytes = random_.chance(0.05) ? 0 : random_.below(random_.chance(0.5) ? 1'200 : 14'000);
   spec.unit_bytes = random_.chance(0.3) ? random_.below(4'000) : 0;
   spec.eager = random_.chance(0.5);
+  if (client->maps_home() && random_.chance(0.3)) spec.source = Source::kFill;
   spec.timeout = some_timeout();
   asked(*client, client->send(spec), Call::kSend, index, chunk, spec.timeout);
 }

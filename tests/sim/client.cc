@@ -72,6 +72,7 @@ void SimClient::died() {
   home_.reset();
   sending_.clear();
   arriving_.clear();
+  filling_.clear();
 }
 
 // Looks again at some of what it holds, now and then.
@@ -235,6 +236,11 @@ void SimClient::on_reply(const Reply& reply, const Incoming& incoming) {
     outcome.captured_at = world().now();
     return;
   }
+  if (reply.stage == Stage::kRoom) {
+    EXPECT_FALSE(outcome.has_room || outcome.is_final) << "told where twice, or after the end";
+    outcome.has_room = true;
+    return on_room(reply);
+  }
   if (!incoming.present()) return finish(reply);
   const Token token = ++last_token_;
   Arriving& arriving = arriving_[token];
@@ -251,6 +257,8 @@ void SimClient::finish(const Reply& reply) {
   outcome.is_final = true;
   outcome.at = world().now();
   outcome.reply = reply;
+  if (const auto filling = filling_.find(reply.request); filling != filling_.end() && filling->second.at_once)
+    filling_.erase(filling);
   const auto allocation = allocating_.find(reply.request);
   if (allocation != allocating_.end()) {
     if (reply.code == Errc::kOk) {

@@ -41,6 +41,7 @@ struct SendSpec {
   Source source = Source::kPayload;  // objects up to kInlineBytesMax go inline whatever this says
   std::uint64_t slot = 0;            // kSlot: an allocation of this client
   bool eager = false;                // kPayload up to kEagerBytesMax: at once, if the credits allow
+  bool fills = true;                 // kFill: as soon as it is told where; otherwise fill_room() does
   bool together = false;             // its group's members each bring a shard, all with the same
   std::uint64_t salt = 0;            // SimClient::new_salt(); 0: one of its own
 };
@@ -49,6 +50,7 @@ struct SendSpec {
 struct Outcome {
   bool is_final = false;
   bool captured = false;
+  bool has_room = false;
   int finals = 0;  // more than one is a failure
   Reply reply{};
   TimeNs asked_at = 0;
@@ -95,10 +97,16 @@ class SimClient final : public SimProcess, public Events {
   RequestId close_stream(const std::string& id, ChunkIndex num_chunks,
                          const std::vector<std::vector<Rank>>& to, TimeNs timeout = 600 * kSecond);
   void cancel(RequestId target);
+  // kFill: copies the bytes to where it was told, whether the send is over or not; then says so, once.
+  void write_room(RequestId request);
+  void fill_room(RequestId request);
+  [[nodiscard]] std::uint64_t room(RequestId request) const { return filling_.at(request).offset; }
+  [[nodiscard]] bool maps_home() const { return home_ != nullptr; }
   void release_view(std::uint64_t view);
   void release_all_views();
   void release_slot(std::uint64_t offset);
   RequestId raw(const Message& message, RequestId request);  // as it is; for what a good client never sends
+  void say(const Message& message) { transport().send(link_, message, {}, false, 0); }  // asks for nothing
   void raw_payload(const Message& message, std::uint64_t bytes);  // the same, with an eager payload
 
   [[nodiscard]] const Outcome& outcome(RequestId request) const { return outcomes_.at(request); }
@@ -128,12 +136,20 @@ class SimClient final : public SimProcess, public Events {
   struct Payload {  // bytes on their way out
     std::vector<std::byte> bytes;
   };
+  struct Filling {  // bytes to be copied into the arena
+    ChunkName name;
+    Send message;
+    std::uint64_t salt = 0;
+    std::uint64_t offset = 0;
+    bool at_once = true;
+  };
   struct Arriving {  // bytes on their way in
     std::vector<std::byte> bytes;
     Reply reply;
   };
   RequestId open(const ChunkName* name);
   void send_payload(const SendSpec& spec, const Send& message, std::uint64_t salt);
+  void on_room(const Reply& reply);
   void send_from_gpu(const SendSpec& spec, Send& message, std::uint64_t salt);
   void on_reply(const Reply& reply, const Incoming& incoming);
   void on_view(const Reply& reply, Outcome& outcome);
@@ -152,6 +168,7 @@ class SimClient final : public SimProcess, public Events {
   std::map<RequestId, ChunkName> names_;
   std::map<Token, Payload> sending_;
   std::map<Token, Arriving> arriving_;
+  std::map<RequestId, Filling> filling_;
   std::map<std::uint64_t, View> views_;
   std::map<std::uint64_t, std::uint64_t> slots_;
   std::map<RequestId, std::uint64_t> allocating_;

@@ -1,5 +1,8 @@
 // What a simulated client sends: from its memory, from an allocation, from a GPU; whole or its group's shard.
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <vector>
 
 #include "tests/sim/client.h"
 #include "tests/sim/device.h"
@@ -47,6 +50,9 @@ RequestId SimClient::send(const SendSpec& spec) {
     }
     slots_.erase(spec.slot);
     transport().send(link_, message, {}, false, 0);
+  } else if (spec.source == Source::kFill) {
+    filling_[request] = {name, message, salt, 0, spec.fills};
+    transport().send(link_, message, {}, false, 0);
   } else if (spec.kind == ChunkKind::kObject && spec.bytes <= kInlineBytesMax) {
     message.source = Source::kInline;
     message.inline_bytes = static_cast<std::uint32_t>(spec.bytes);
@@ -78,6 +84,32 @@ void SimClient::send_payload(const SendSpec& spec, const Send& message, std::uin
       spec.eager && size <= kEagerBytesMax && eager_sent_ + size - eager_consumed_ <= kEagerWindowBytes;
   if (eager) eager_sent_ += size;
   transport().send(link_, message, payload.bytes, !eager, token);
+}
+
+void SimClient::on_room(const Reply& reply) {
+  Filling& filling = filling_.at(reply.request);
+  ASSERT_EQ(reply.where, Where::kArena);
+  filling.offset = reply.offset;
+  if (filling.at_once) fill_room(reply.request);
+}
+
+void SimClient::write_room(RequestId request) {
+  const Filling& filling = filling_.at(request);
+  const Send& message = filling.message;
+  std::vector<std::byte> bytes(message.meta.bytes);
+  sim::fill(bytes, filling.name, filling.salt);
+  const Slice slice =
+      message.shards > 0 ? shard_of(bytes.size(), message.shard, message.shards) : Slice{0, bytes.size()};
+  ASSERT_NE(home_, nullptr);
+  ASSERT_LE(filling.offset + bytes.size(), home_->bytes.size());
+  std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(slice.begin), slice.bytes,
+              home_->bytes.begin() + static_cast<std::ptrdiff_t>(filling.offset + slice.begin));
+}
+
+void SimClient::fill_room(RequestId request) {
+  write_room(request);
+  transport().send(link_, Filled{filling_.at(request).offset}, {}, false, 0);
+  filling_.erase(request);
 }
 
 // Each send from an allocation of its own, which stays: what becomes of it after the send is over would tell

@@ -87,7 +87,9 @@ class Client {
   void close();
 
   // Sends one chunk to every group of `to`, none of which may hold a rank of the caller's own. The source
-  // memory must stay untouched until `captured`. A tensor in GPU memory: see Tensor.
+  // memory must stay untouched until `captured`. From 256 KiB on it is copied into the sidecar's arena by the
+  // client's thread (Progress::kCaller: by who drives it), 256 KiB at a time. A tensor in GPU memory: see
+  // Tensor.
   SendHandle send_async(const Tensor& tensor, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
                         ChunkIndex num_chunks = 1, const SendOptions& options = {});
   SendHandle send_async(const Object& object, std::string_view id, const Groups& to, ChunkIndex chunk = 0,
