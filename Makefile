@@ -15,7 +15,7 @@ export CCACHE_NOHASHDIR ?= 1
 T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local       # what `make install` installs below; DESTDIR is put before it
-CTEST := ctest --output-on-failure --no-tests=error -j2 $(CTEST_FLAGS)
+CTEST := ctest --output-on-failure --no-tests=error -j3 $(CTEST_FLAGS)
 
 PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftables \
   libucx-dev ucx-utils libuv1-dev libflatbuffers-dev flatbuffers-compiler \

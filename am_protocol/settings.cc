@@ -24,6 +24,7 @@ std::vector<Setting> transport_settings(PlaneKind kind, bool cma) {
       // scattered
       // payloads and lets every control message go in one piece, which keeps their order.
       {"TCP_TX_SEG_SIZE", "64K"},
+      {"TCP_RX_SEG_SIZE", "256K"},  // several 64 KiB chunks with their headers come in one recv()
       {"TCP_SNDBUF", "512K"},  // else one send hands over, and holds the loop for, as much as the peer takes
       {"TCP_CONN_NB", "y"},    // a blocking connect() would stop the loop
       {"TCP_CM_REUSEADDR", "y"},  // a restarted sidecar gets its port back at once

@@ -46,6 +46,7 @@ std::vector<std::string> perftest_environment() {
   return {"UCX_TLS=tcp",
           "UCX_NET_DEVICES=lo",
           "UCX_TCP_TX_SEG_SIZE=64K",
+          "UCX_TCP_RX_SEG_SIZE=256K",
           "UCX_TCP_SNDBUF=512K",
           "UCX_TCP_CONN_NB=y",
           "UCX_TCP_CM_REUSEADDR=y",

@@ -32,6 +32,7 @@ void set_defaults() {
                                     {"UCX_CMA_MEMORY_INVALIDATE", "y"},
                                     {"UCX_MAX_RNDV_RAILS", "1"},
                                     {"UCX_TCP_TX_SEG_SIZE", "64K"},
+                                    {"UCX_TCP_RX_SEG_SIZE", "256K"},
                                     {"UCX_TCP_SNDBUF", "512K"},
                                     {"UCX_KEEPALIVE_INTERVAL", "1s"}}) {
     setenv(name, value, 0);
