@@ -255,7 +255,8 @@ TEST_P(LiveClient, AStoppedSidecarDoesNotHangItsClient) {
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(client.recv("x").code(), Errc::kTimeout);
   EXPECT_TRUE(client.connected());
-  // One that the client would copy itself costs the call; one that the sidecar may be reading, the connection.
+  // One that the client would copy itself costs the call; one that the sidecar may be reading, the
+  // connection.
   for (const std::size_t bytes : {std::size_t{8} << 20, std::size_t{200'000}}) {
     std::vector<std::byte> source(bytes);
     EXPECT_EQ(sender.send(Tensor{source.data(), Dtype::kU8, {source.size()}}, "big", {{1}}).code(),
