@@ -15,6 +15,7 @@ export CCACHE_NOHASHDIR ?= 1
 T ?= 60                    # seconds for each fuzzer
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local       # what `make install` installs below; DESTDIR is put before it
+# Three at once, also on two cores: many tests wait.
 CTEST := ctest --output-on-failure --no-tests=error -j3 $(CTEST_FLAGS)
 
 PACKAGES := g++ make cmake ninja-build pkg-config ccache python3 iproute2 nftables \

@@ -128,8 +128,8 @@ void Session::end_all(const Failure& why) {
   for (const RequestId request : requests) {
     Op* const op = find(request);
     if (op == nullptr) continue;  // a callback of an earlier one ended it
-    if (state_ == LinkState::kUp && op->sending) {
-      send_plain(Cancel{request});  // the sidecar lets go of the payload, and then it is over
+    if (state_ == LinkState::kUp && (op->sending || op->fill != nullptr)) {
+      send_plain(Cancel{request});  // the sidecar lets go of the payload, or wants no bytes any more
     }
     report(*op, why);
     erase_if_idle(request);

@@ -11,7 +11,6 @@ void Engine::offer_room(Shard& shard) {
   shard.state = ShardState::kMoving;
   Allocation* const allocation = clients_.allocations().acquire();
   allocation->client = shard.client;
-  allocation->request = shard.request;
   allocation->bytes = shard.slice.bytes;
   allocation->slot = memory_.retain(outgoing.slot);
   allocation->fills = outbox_.handle_of(shard);

@@ -158,6 +158,20 @@ TEST_F(SessionFill, ASidecarThatDoesNotAnswerCostsTheCallNotTheConnection) {
   EXPECT_TRUE(transport.all<Filled>().empty());
 }
 
+TEST_F(SessionFill, WhatIsEndedIsCancelledAtTheSidecarToo) {
+  SendCall waits = send(source_), copies = send(source_);
+  give_room(copies.request);
+  session->end_all({Errc::kCancelled, kRank, "closed"});
+  for (SendCall* call : {&waits, &copies}) {
+    EXPECT_EQ(call->captured.get().code(), Errc::kCancelled);
+    EXPECT_EQ(call->delivered.get().code(), Errc::kCancelled);
+  }
+  EXPECT_EQ(transport.all<Cancel>().size(), 2u);
+  copy_all();
+  EXPECT_EQ(slots_released(), 1u);
+  EXPECT_TRUE(transport.all<Filled>().empty());
+}
+
 TEST_F(SessionFill, RoomOutsideTheArenaIsNotWrittenTo) {
   for (const std::uint64_t offset : {std::uint64_t{(1 << 20) - 64}, ~std::uint64_t{0}}) {
     SendCall call = send(source_);

@@ -64,22 +64,7 @@ TEST_F(ContractDevice, PiecesLeaveForAnotherNodeWhileLaterOnesAreStillBeingCopie
   EXPECT_LE(sidecar(2).stats().counters.bytes_received, kBytes + 256) << "nothing twice";
 }
 
-TEST_F(ContractDevice, MembersCopyTheirShardsFromTheirOwnGpus) {
-  for (const std::size_t count : {2u, 4u}) {
-    std::vector<Rank> group{0};
-    for (Rank rank = 10; group.size() < count; ++rank) group.push_back(rank);
-    const auto producers = members(group);
-    const std::string id = "x" + std::to_string(count);
-    all_ok(producers,
-           send_together(producers,
-                         {.id = id, .bytes = 1'000'000, .to = each({1, 2}), .source = Source::kDevice}));
-    for (const Rank rank : {1, 2}) {
-      EXPECT_THAT(recv(client(rank), id), IsOk());
-      EXPECT_THAT(done(client(rank), id), IsOk());
-    }
-    EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
-  }
-}
+TEST_F(ContractDevice, MembersCopyTheirShardsFromTheirOwnGpus) { shards_arrive_from(Source::kDevice); }
 
 TEST_F(ContractDevice, ACopyThatFailsFailsTheSendAndTakesBackWhatHasLeft) {
   constexpr std::uint64_t kBytes = 3 * kMiB;

@@ -83,22 +83,7 @@ TEST_F(ContractFill, NothingLeavesBeforeItIsThere) {
   for (SimClient* consumer : consumers_) EXPECT_THAT(recv(*consumer, "x"), IsOk());
 }
 
-TEST_F(ContractFill, MembersFillTheirShardsOfOnePlace) {
-  for (const std::size_t count : {2u, 4u}) {
-    std::vector<Rank> group{0};
-    for (Rank rank = 10; group.size() < count; ++rank) group.push_back(rank);
-    const auto producers = members(group);
-    const std::string id = "x" + std::to_string(count);
-    all_ok(producers,
-           send_together(producers,
-                         {.id = id, .bytes = 1'000'000, .to = each({1, 2}), .source = Source::kFill}));
-    for (SimClient* consumer : consumers_) {
-      EXPECT_THAT(recv(*consumer, id), IsOk());
-      EXPECT_THAT(done(*consumer, id), IsOk());
-    }
-    nothing_is_there();
-  }
-}
+TEST_F(ContractFill, MembersFillTheirShardsOfOnePlace) { shards_arrive_from(Source::kFill); }
 
 TEST_F(ContractFill, OneThatWaitsForRoomIsToldWhenThereIsSome) {
   const std::uint64_t all = allocate(*producer_, sidecar(0).stats().send.region_bytes);

@@ -34,6 +34,25 @@ class Groups : public Cluster {
   void all_ok(const std::vector<SimClient*>& group, const std::vector<RequestId>& requests) {
     for (std::size_t i = 0; i < group.size(); ++i) EXPECT_THAT(wait(*group[i], requests[i]), IsOk());
   }
+  // Groups of two and of four at rank 0 send to ranks 1 and 2, each member its shard, and nothing is left.
+  void shards_arrive_from(Source source) {
+    const std::vector<SimClient*> consumers{&client(1), &client(2)};
+    for (const std::size_t count : {2u, 4u}) {
+      std::vector<Rank> group{0};
+      for (Rank rank = 10; group.size() < count; ++rank) group.push_back(rank);
+      const auto producers = members(group);
+      const std::string id = "x" + std::to_string(count);
+      all_ok(producers,
+             send_together(producers, {.id = id, .bytes = 1'000'000, .to = each({1, 2}), .source = source}));
+      for (SimClient* consumer : consumers) {
+        EXPECT_THAT(recv(*consumer, id), IsOk());
+        EXPECT_THAT(done(*consumer, id), IsOk());
+      }
+      settle();
+      EXPECT_EQ(sidecar(0).stats().outgoing, 0u);
+      EXPECT_EQ(sidecar(0).stats().send.runs, 0u);
+    }
+  }
 };
 
 // A group of two that sends to rank 2, connected already, so that a shard leaves as soon as it is in.
