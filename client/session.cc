@@ -129,7 +129,8 @@ void Session::end_all(const Failure& why) {
     Op* const op = find(request);
     if (op == nullptr) continue;  // a callback of an earlier one ended it
     if (state_ == LinkState::kUp && (op->sending || op->fill != nullptr)) {
-      send_plain(Cancel{request});  // the sidecar lets go of the payload, or wants no bytes any more
+      op->fill.reset();
+      send_plain(Cancel{request});  // the sidecar lets go of the payload, or of the place for it
     }
     report(*op, why);
     erase_if_idle(request);
@@ -153,6 +154,7 @@ void Session::cancel(RequestId request) {
   Op* const op = find(request);
   if (op == nullptr || op->reported || op->outcome || state_ != LinkState::kUp) return;
   op->cancelled = true;
+  op->fill.reset();  // which is what Cancel says
   send_plain(Cancel{request});
   timers_.set(op->timer, later(options_.now(), options_.grace_ns));
 }
@@ -183,6 +185,7 @@ void Session::overdue(RequestId request) {
     lose({Errc::kPeerLost, options_.rank, "the sidecar hangs; the connection was given up"});
     return;
   }
+  op->fill.reset();
   send_plain(Cancel{request});
   report(*op, late);
   erase_if_idle(request);

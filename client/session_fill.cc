@@ -35,6 +35,7 @@ void Session::on_room(Op& op, const Reply& reply) {
   if (reply.where != Where::kArena || reply.offset > own_arena_.bytes ||
       op.fill->of > own_arena_.bytes - reply.offset) {
     const RequestId request = op.request;
+    op.fill.reset();
     send_plain(Cancel{request});
     report(op, {Errc::kProtocol, options_.rank, "the place for a send does not lie in the arena"});
     erase_if_idle(request);
@@ -76,7 +77,8 @@ void Session::end_fill(Op& op) {
   if (op.captured != nullptr) std::exchange(op.captured, nullptr)->set(Expected<void>{});
 }
 
-// The call has ended before: the sidecar may use the place for something else.
+// The sidecar has ended the call before, and may now use the place for something else. (Who says Cancel has
+// given it up by that.)
 void Session::abandon_fill(Op& op) {
   if (op.fill != nullptr && op.fill->has_room) releases_.add_slot(op.fill->slot, epoch_);
   op.fill.reset();

@@ -48,6 +48,7 @@ void Session::on_reply(const Reply& reply, const Incoming& incoming) {
 void Session::on_stale_reply(const Reply& reply, const Incoming& incoming) {
   if (incoming.present()) transport_.discard(incoming);
   if (reply.code != Errc::kOk || reply.where != Where::kArena) return;
+  if (reply.stage == Stage::kRoom) return;  // given up by the Cancel that ended the call
   if (reply.meta.id.empty()) {
     releases_.add_slot(reply.offset, epoch_);
   } else {

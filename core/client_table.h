@@ -9,7 +9,7 @@ namespace sidecar {
 // Slots that a client may write into and then send, or is filling for a send that is there already.
 struct Allocation : RoomWaiter {
   Client* client = nullptr;
-  RequestId request = 0;  // while it waits for room
+  RequestId request = 0;  // that asked for it
   std::uint64_t bytes = 0;
   std::uint64_t unit_bytes = 0;
   Slot* slot = nullptr;  // null: waits for room

@@ -163,7 +163,7 @@ class Engine final : public Events, public DeviceEvents {
   // engine_fill.cc: places that clients fill for their sends
   void offer_room(Shard& shard);
   void on_filled(Client& client, const Filled& filled);
-  void drop_fill(Allocation& allocation);
+  void drop_fill(Allocation& allocation, const Error& why);
 
   // engine_limits.cc: what one client may cost the others
   [[nodiscard]] Status may_call(std::size_t under_way) const;

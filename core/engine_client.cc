@@ -196,7 +196,8 @@ void Engine::on_release(Client& client, const Release& give_up) {
     Allocation* const allocation = clients_.find_allocation(client, give_up.slot[i]);
     if (allocation == nullptr) continue;
     if (allocation->fills.valid())
-      drop_fill(*allocation);
+      drop_fill(*allocation,
+                {Errc::kCancelled, kNoRank, "send: its place was given up before it was filled"});
     else
       drop_allocation(*allocation);
   }
@@ -224,15 +225,16 @@ void Engine::on_cancel(Client& client, const Cancel& cancel) {
     tidy(datum);
     return;
   }
+  for (Allocation* allocation = client.allocations.front(); allocation != nullptr;
+       allocation = Client::AllocationList::next(allocation)) {
+    if (allocation->request != cancel.target) continue;
+    if (allocation->fills.valid()) return drop_fill(*allocation, cancelled);  // also when its send is over
+    if (allocation->slot != nullptr) return;
+    answer(client, allocation->request, cancelled);
+    return drop_allocation(*allocation);
+  }
   for (Shard* sending = client.sends.front(); sending != nullptr; sending = Client::SendList::next(sending)) {
     if (sending->request == cancel.target) return end_shard(*sending, cancelled);
-  }
-  for (Allocation* waits = client.allocations.front(); waits != nullptr;
-       waits = Client::AllocationList::next(waits)) {
-    if (waits->request != cancel.target || waits->slot != nullptr) continue;
-    answer(client, waits->request, cancelled);
-    drop_allocation(*waits);
-    return;
   }
 }
 
@@ -253,7 +255,8 @@ void Engine::client_gone(Client& client, bool proven) {
   while (Shard* sending = client.sends.pop_front()) {
     sending->client = nullptr;
     const bool with_us = sending->source == Source::kInline;  // its bytes are
-    const bool copying = sending->state == ShardState::kMoving && sending->source != Source::kPayload;
+    const bool copying = sending->state == ShardState::kFilling ||
+                         (sending->state == ShardState::kMoving && sending->source == Source::kDevice);
     if (copying || (sending->state == ShardState::kWaiting && !with_us))
       shard_lost(*sending, Error{Errc::kPeerLost});
   }

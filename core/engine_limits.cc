@@ -30,8 +30,7 @@ void Engine::uncharge(const Shard& shard) {
   Client* const client = clients_.find(shard.charged_to);
   if (client == nullptr) return;
   --client->charged;
-  const bool is_filled = shard.source == Source::kFill && shard.state == ShardState::kMoving;
-  if (!is_filled) client->bytes -= shard.slice.bytes;  // otherwise the allocation's
+  if (shard.state != ShardState::kFilling) client->bytes -= shard.slice.bytes;  // otherwise the allocation's
 }
 
 // An id that a client is the first to name. Null: it has named too many that nothing has come of.

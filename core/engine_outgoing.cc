@@ -307,7 +307,7 @@ Error Engine::why_late(const Shard& shard) const {
                  "send: a member of the group has not sent its shard in time (members missing)",
                  outgoing.missing, 0};
   }
-  if (shard.state == ShardState::kMoving && shard.source == Source::kFill)
+  if (shard.state == ShardState::kFilling)
     return Error{Errc::kTimeout, kNoRank, "send: its client has not copied the bytes in time"};
   return Error{Errc::kTimeout, kNoRank, "send: not delivered to every destination in time"};
 }

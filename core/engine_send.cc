@@ -231,9 +231,11 @@ void Engine::start_shard(Shard& shard, const std::byte* inline_data) {
     shard.inline_copy.reset();
     return shard_in(shard);
   }
-  if (shard.source == Source::kFill) return offer_room(shard);
   shard.state = ShardState::kMoving;
   ++outgoing.moving;
+  // To whoever has given it up meanwhile, or is gone, the place is not offered: it would have to be kept.
+  if (shard.source == Source::kFill)
+    return transport_.after_arrived(shard.link, expect({.what = What::kShardReceived, .shard = &shard}));
   if (shard.source == Source::kDevice) {
     connect_early(outgoing);
     shard.copying = expect({.what = What::kShardCopied, .shard = &shard});
@@ -256,10 +258,11 @@ void Engine::shard_moved(Shard& shard, const Status& status) {
   Outgoing& outgoing = *shard.outgoing;
   --outgoing.moving;
   if (outgoing.abandoned) return finish_if_over(outgoing);
-  if (status && shard.client != nullptr) return shard_in(shard);
+  if (status && shard.client != nullptr)
+    return shard.source == Source::kFill ? offer_room(shard) : shard_in(shard);
   shard.state = ShardState::kWaiting;  // it has brought nothing
   // A payload does not come when its link has broken, of which we may not have been told yet.
-  const bool client_lost = shard.client == nullptr || shard.source == Source::kPayload;
+  const bool client_lost = shard.client == nullptr || shard.source != Source::kDevice;
   shard_lost(shard, client_lost ? Error{Errc::kPeerLost} : status.error());
 }
 

@@ -66,7 +66,8 @@ struct Destination {
 
 enum class ShardState : std::uint8_t {
   kWaiting,  // for room in the send region
-  kMoving,   // its bytes are being moved in, by us or by the client: the slot must stay
+  kMoving,   // its bytes are being moved in: the slot must stay
+  kFilling,  // by its client, whose allocation keeps the slot (kFill)
   kIn,
 };
 

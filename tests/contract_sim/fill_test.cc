@@ -109,16 +109,34 @@ TEST_F(ContractFill, APlaceIsNotReusedWhileItsClientMayStillWriteToIt) {
 }
 
 TEST_F(ContractFill, OneThatIsCancelledComesNeverAndLeavesNothing) {
-  const RequestId first = holds("x", 200'000), second = holds("y", 200'000);
-  for (const RequestId request : {first, second}) {
-    producer_->cancel(request);
-    EXPECT_THAT(wait(*producer_, request), IsError(Errc::kCancelled));
-  }
-  EXPECT_EQ(places(), 2u);
-  producer_->fill_room(first);
-  producer_->release_slot(producer_->room(second));
+  const RequestId request = holds("x", 200'000);
+  producer_->cancel(request);
+  EXPECT_THAT(wait(*producer_, request), IsError(Errc::kCancelled));
   nothing_is_there();
   EXPECT_THAT(wait(*producer_, fills("x", 200'000, {1, 2})), IsOk()) << "again, and nothing is in its way";
+}
+
+TEST_F(ContractFill, CancelGivesThePlaceUpAlsoWhenTheSendIsOver) {
+  const RequestId late = holds("x", 200'000, kSecond);
+  EXPECT_THAT(wait(*producer_, late), IsError(Errc::kTimeout));
+  EXPECT_EQ(places(), 1u);
+  producer_->cancel(late);  // it had not heard yet
+  nothing_is_there();
+}
+
+// Its client lives on, elsewhere: what it had been offered would be kept until the end of its process.
+TEST_F(ContractFill, OneThatIsGivenUpWhileTheSidecarStandsStillLeavesNothing) {
+  world_.stop(sidecar(0));
+  const RequestId request = producer_->send(
+      {.id = "x", .bytes = 200'000, .to = each({1, 2}), .source = Source::kFill, .fills = false});
+  settle();
+  producer_->cut_off();
+  settle();
+  world_.go_on(sidecar(0));
+  settle();
+  EXPECT_FALSE(producer_->outcome(request).has_room);
+  nothing_is_there();
+  leaves_data(2);  // that it is lost
 }
 
 TEST_F(ContractFill, GivingThePlaceUpEndsTheSend) {
@@ -182,9 +200,8 @@ TEST_F(ContractFill, ItIsCountedOnceAndAsLongAsThePlaceIsTaken) {
   EXPECT_THAT(wait(*producer_, fills("y", 40'000, {1})), IsOk());
   producer_->fill_room(held);
   EXPECT_THAT(wait(*producer_, held), IsOk());
-  const RequestId given_up = holds("z", 60'000);
-  producer_->cancel(given_up);
-  settle();
+  const RequestId given_up = holds("z", 60'000, kSecond);
+  EXPECT_THAT(wait(*producer_, given_up), IsError(Errc::kTimeout));
   EXPECT_THAT(wait(*producer_, fills("z", 60'000, {1})), IsError(Errc::kNoSpace));
   producer_->release_slot(producer_->room(given_up));
   EXPECT_THAT(wait(*producer_, fills("z", 100'000, {1})), IsOk());

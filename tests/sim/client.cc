@@ -60,6 +60,12 @@ void SimClient::disconnect() {
   transport().send(link_, Goodbye{}, {}, false, 0);
 }
 
+void SimClient::cut_off() {
+  transport().close(link_);
+  filling_.clear();
+  on_link_down(link_, Error{Errc::kUnavailable, kNoRank, "given up"});
+}
+
 void SimClient::forget_all() {
   views_.clear();
   slots_.clear();
@@ -154,7 +160,10 @@ RequestId SimClient::close_stream(const std::string& id, ChunkIndex num_chunks,
   return message.request;
 }
 
-void SimClient::cancel(RequestId target) { transport().send(link_, Cancel{target}, {}, false, 0); }
+void SimClient::cancel(RequestId target) {
+  filling_.erase(target);
+  transport().send(link_, Cancel{target}, {}, false, 0);
+}
 
 void SimClient::release_view(std::uint64_t view) {
   const auto found = views_.find(view);

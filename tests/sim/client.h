@@ -81,6 +81,7 @@ class SimClient final : public SimProcess, public Events {
   // Registers with the sidecar of its rank and connects.
   void connect();
   void disconnect();  // Goodbye
+  void cut_off();     // gives its connection up without a word, and lives on
   void forget_all();  // looks at nothing any more, and says so to nobody
   [[nodiscard]] bool connected() const { return up_; }
   [[nodiscard]] const Error& down_reason() const { return down_; }
@@ -96,7 +97,7 @@ class SimClient final : public SimProcess, public Events {
   RequestId allocate(std::uint64_t bytes, TimeNs timeout = 600 * kSecond, std::uint64_t unit_bytes = 0);
   RequestId close_stream(const std::string& id, ChunkIndex num_chunks,
                          const std::vector<std::vector<Rank>>& to, TimeNs timeout = 600 * kSecond);
-  void cancel(RequestId target);
+  void cancel(RequestId target);  // and of a send with kFill: writes no more
   // kFill: copies the bytes to where it was told, whether the send is over or not; then says so, once.
   void write_room(RequestId request);
   void fill_room(RequestId request);

@@ -87,8 +87,9 @@ void SimClient::send_payload(const SendSpec& spec, const Send& message, std::uin
 }
 
 void SimClient::on_room(const Reply& reply) {
-  Filling& filling = filling_.at(reply.request);
   ASSERT_EQ(reply.where, Where::kArena);
+  if (!filling_.contains(reply.request)) return;  // cancelled
+  Filling& filling = filling_.at(reply.request);
   filling.offset = reply.offset;
   if (filling.at_once) fill_room(reply.request);
 }
