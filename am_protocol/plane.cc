@@ -148,6 +148,18 @@ void Plane::drain() {
   in_progress_ = false;
 }
 
+bool Plane::flushed() {
+  if (flush_ == nullptr) {
+    const ucp_request_param_t param{};
+    const ucs_status_ptr_t request = ucp_worker_flush_nbx(worker(), &param);
+    if (!UCS_PTR_IS_PTR(request)) return request == nullptr;
+    flush_ = request;
+  }
+  if (ucp_request_check_status(flush_) == UCS_INPROGRESS) return false;
+  ucp_request_free(std::exchange(flush_, nullptr));
+  return true;
+}
+
 bool Plane::progress(int budget) {
   bool worked = false;
   if (inbox.empty() && !resting_) {

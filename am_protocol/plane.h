@@ -33,9 +33,9 @@ class Plane final : public EventSource {
  public:
   Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
         TransportCounters& counters);
-  // Everything on it must be closed and completed, and stop_accepting() called a while ago: UCX 1.13 lets a
-  // connection that is just being made use the listener after its end. Which is why the listener goes last,
-  // together with the worker.
+  // Everything on it must be closed, completed and flushed(), and stop_accepting() called a while ago:
+  // UCX 1.13 lets a connection that is just being made use the listener after its end. Which is why the
+  // listener goes last, together with the worker.
   ~Plane() override;
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
@@ -60,6 +60,10 @@ class Plane final : public EventSource {
 
   // Progress without acting on anything.
   void drain();
+  // With every endpoint closed: UCX has also put away what carried them. A closed endpoint's lanes live on
+  // until what was begun on them ends (reads out of other processes go 4 MiB a progress), and a worker that
+  // is destroyed before ends the process. To be asked again after more progress.
+  bool flushed();
   void reject_requests();
   void stop_accepting();
   // Gives the port back. After stop_accepting() and a while.
@@ -136,6 +140,7 @@ class Plane final : public EventSource {
   // that time: progress would find nothing, and arming again nothing new.
   bool resting_ = false;
   bool retired_ = false;
+  void* flush_ = nullptr;  // UCX's request, while flushed() waits for it
 
   // See listen_for_self().
   Endpoint* to_self_ = nullptr;

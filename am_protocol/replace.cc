@@ -67,7 +67,7 @@ void UcxTransportImpl::progress_retired() {
   if (!retired_.empty()) deadlines_.set_in(retired_timer_, kRetiredNs);
 }
 
-bool UcxTransportImpl::is_done_with(const Plane& plane) {
+bool UcxTransportImpl::is_done_with(Plane& plane) {
   bool done =
       plane.inbox.empty() && plane.closed.empty() && plane.received.empty() && plane.received_earlier.empty();
   const auto check = [&](const auto& user) { done &= user.plane != &plane; };
@@ -75,7 +75,7 @@ bool UcxTransportImpl::is_done_with(const Plane& plane) {
   endpoints_.for_each(check);
   payloads_.for_each(check);
   sends_.for_each(check);
-  return done;
+  return done && plane.flushed();
 }
 
 }  // namespace sidecar

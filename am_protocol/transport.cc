@@ -206,6 +206,7 @@ void UcxTransportImpl::take_back() {
 bool UcxTransportImpl::quiet() {
   bool idle = sends_.empty() && payloads_.empty() && endpoints_.size() == 0;
   each_plane([&](const Plane& plane) { idle &= plane.inbox.empty() && plane.closed.empty(); });
+  each_plane([&](Plane& plane) { idle = idle && plane.flushed(); });
   return idle;
 }
 

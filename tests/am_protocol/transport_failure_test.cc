@@ -155,6 +155,23 @@ TEST_P(TransportFailure, DestructionWithEverythingUnderWay) {
   }
 }
 
+// UCX reads out of other processes 4 MiB at a time, and ends a process that destroys its worker in between.
+TEST_P(TransportFailure, DestructionInTheMiddleOfReceiving) {
+  std::vector<std::byte> into(data_.size());
+  for (int round = 0; round < 12; ++round) {
+    auto server = std::make_unique<Side>(server_options(local()), *loop_);
+    Side client(client_options(local()), *loop_);
+    send_to(client, std::string(address_of(*server).view()), 4);
+    ASSERT_TRUE(loop_.run_until([&] { return server->inbox.size() == 4; }));
+    for (const Received& received : server->inbox) {
+      server->receive(received.incoming, std::span(into).first(received.incoming.bytes));
+    }
+    for (int i = 0; i < round; ++i) loop_->run_once(Wait::kNo);
+    server.reset();
+    ASSERT_TRUE(loop_.run_until([&] { return client.all_completed(); }, kSecond));
+  }
+}
+
 // Over shared memory the queue of a process that does not run fills up, and UCX waits for room in it for
 // ever.
 TEST_P(TransportFailure, AProcessThatStopsUnderAFloodAndDiesEndsEverySend) {
