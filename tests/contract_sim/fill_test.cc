@@ -116,6 +116,24 @@ TEST_F(ContractFill, OneThatIsCancelledComesNeverAndLeavesNothing) {
   EXPECT_THAT(wait(*producer_, fills("x", 200'000, {1, 2})), IsOk()) << "again, and nothing is in its way";
 }
 
+// One member's part is under way when the other's comes too late.
+TEST_F(ContractGroupFailures, AShardThatIsFilledAfterAnotherGaveUpIsNotSent) {
+  NEEDS_MAPPED_ARENAS();
+  spec_.source = Source::kFill;
+  world_.stop(sidecar(2));
+  const RequestId first = producers_[0]->send(spec_);
+  spec_.fills = false;
+  const RequestId second = producers_[1]->send(spec_);
+  settle();
+  producers_[0]->cancel(first);
+  EXPECT_THAT(wait(*producers_[1], second), IsError(Errc::kCancelled));
+  producers_[1]->fill_room(second);
+  settle();
+  world_.go_on(sidecar(2));
+  nothing_is_there();
+  works_now();
+}
+
 TEST_F(ContractFill, CancelGivesThePlaceUpAlsoWhenTheSendIsOver) {
   const RequestId late = holds("x", 200'000, kSecond);
   EXPECT_THAT(wait(*producer_, late), IsError(Errc::kTimeout));
