@@ -60,9 +60,9 @@ class Plane final : public EventSource {
 
   // Progress without acting on anything.
   void drain();
-  // With every endpoint closed: UCX has also put away what carried them. A closed endpoint's lanes live on
-  // until what was begun on them ends (reads out of other processes go 4 MiB a progress), and a worker that
-  // is destroyed before ends the process. To be asked again after more progress.
+  // With every endpoint closed: UCX has, of shared memory, also put away what carried them. A closed
+  // endpoint's lanes live on until what was begun on them ends (reads out of other processes go 4 MiB a
+  // progress), and a worker that is destroyed before ends the process. To be asked again after more progress.
   bool flushed();
   void reject_requests();
   void stop_accepting();

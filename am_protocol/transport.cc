@@ -160,8 +160,10 @@ void UcxTransportImpl::shut_down() {
   do take_back();
   while (!quiet() && Loop::now_ns() - begin < kShutDownNs);
   if (quiet()) return;
-  LOG_WARN("UCX keeps {} sends and {} receives of connections to processes that do not run: left in memory",
-           sends_.size(), payloads_.size());
+  LOG_WARN(
+      "UCX keeps {} sends, {} receives and perhaps more of connections to processes that do not run: left in "
+      "memory",
+      sends_.size(), payloads_.size());
   while (!orphans_.empty()) orphans_.pop_front();
   // Reachable for ever, so that leak checkers see that it is meant.
   struct Left {
