@@ -5,6 +5,8 @@
 #include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -79,28 +81,65 @@ int listen_errno(const SocketAddress& address) {
 
 namespace {
 
-bool listens_at(int fd, const sockaddr_storage& address) {
+template <class Visit>
+void each_descriptor(Visit&& visit) {
+  DIR* const directory = opendir("/proc/self/fd");
+  if (directory == nullptr) return;
+  while (const dirent* const entry = readdir(directory)) visit(std::atoi(entry->d_name));  // 0 for the dots
+  closedir(directory);
+}
+
+bool listens(int fd) {
   int listening = 0;
   socklen_t length = sizeof(listening);
-  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0) return false;
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening != 0;
+}
+
+std::uint16_t port_of(const sockaddr_storage& address) {
+  return address.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                                       : reinterpret_cast<const sockaddr_in&>(address).sin_port;
+}
+
+bool is_any(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET)
+    return reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr == INADDR_ANY;
+  return IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6&>(address).sin6_addr);
+}
+
+// Listens there, or was accepted there.
+bool is_at(int fd, const sockaddr_storage& address) {
   sockaddr_storage own{};
-  length = sizeof(own);
-  return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
-         format_address(own) == format_address(address);
+  socklen_t length = sizeof(own);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &length) != 0) return false;
+  if (own.ss_family != address.ss_family) return false;
+  return is_any(address) ? port_of(own) == port_of(address) : format_address(own) == format_address(address);
 }
 
 }  // namespace
 
 void ignore_new_connections(const sockaddr_storage& address) {
-  DIR* const directory = opendir("/proc/self/fd");
-  if (directory == nullptr) return;
   sock_filter drop_everything{BPF_RET | BPF_K, 0, 0, 0};
   const sock_fprog program{1, &drop_everything};
-  while (const dirent* const entry = readdir(directory)) {
-    const int fd = std::atoi(entry->d_name);  // 0 for the dots, which is no listener of ours
-    if (listens_at(fd, address)) setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
-  }
-  closedir(directory);
+  each_descriptor([&](int fd) {
+    if (is_at(fd, address) && listens(fd))
+      setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+  });
+}
+
+Accepted end_accepted(const sockaddr_storage& address) {
+  Accepted left;
+  each_descriptor([&](int fd) {
+    tcp_info info{};
+    socklen_t length = sizeof(info);
+    if (is_at(fd, address) && listens(fd) && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+      left.in_line += info.tcpi_unacked;  // of one that listens, its line
+  });
+  each_descriptor([&](int fd) {  // after it: who has left the line meanwhile is here
+    if (!is_at(fd, address) || listens(fd)) return;
+    shutdown(fd, SHUT_RDWR);
+    ++left.open;
+  });
+  return left;
 }
 
 }  // namespace sidecar

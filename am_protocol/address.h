@@ -28,4 +28,12 @@ int listen_errno(const SocketAddress& address);
 // is about to be closed, and whose descriptor only UCX knows.
 void ignore_new_connections(const sockaddr_storage& address);
 
+// Ends every connection that this process has accepted there, again for the listener's sake: UCX closes those
+// that have not said yet what they want. What is left of them, to be asked again.
+struct Accepted {
+  std::size_t open = 0;     // not closed yet by whose they are
+  std::size_t in_line = 0;  // not even accepted yet
+};
+Accepted end_accepted(const sockaddr_storage& address);
+
 }  // namespace sidecar

@@ -113,9 +113,11 @@ Status Plane::accept(ucp_conn_request_h request, Endpoint* endpoint) {
   return open_endpoint(params, endpoint, "cannot accept a connection");
 }
 
+// Progress for the same reason as in close().
 void Plane::reject(ucp_conn_request_h request) {
   touch();
   ucp_listener_reject(ucx_.listener.get(), request);
+  drain();
 }
 
 // UCX's own thread queues socket events, by descriptor number, for us to handle in our next progress. Such an
@@ -222,11 +224,14 @@ bool Plane::arm() {
   return resting_;
 }
 
-Plane::~Plane() { reject_requests(); }
+Plane::~Plane() = default;
 
 void Plane::reject_requests() {
-  for (ucp_conn_request_h request : requests) reject(request);
-  requests.clear();
+  while (!requests.empty()) {  // which may bring more
+    const ucp_conn_request_h request = requests.back();
+    requests.pop_back();
+    reject(request);
+  }
 }
 
 void Plane::stop_listening() {
@@ -236,6 +241,15 @@ void Plane::stop_listening() {
 
 void Plane::stop_accepting() {
   if (listening()) ignore_new_connections(address_);
+}
+
+// Nobody is rejected as long as UCX's thread may accept somebody else meanwhile: it would get the same
+// number.
+bool Plane::turned_away() {
+  if (!listening()) return true;
+  const Accepted left = end_accepted(address_);
+  if (left.in_line == 0) reject_requests();
+  return left.in_line == 0 && left.open == 0;
 }
 
 ucs_status_t Plane::arrived(std::span<const std::byte> header, void* data, std::size_t bytes,

@@ -33,9 +33,7 @@ class Plane final : public EventSource {
  public:
   Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
         TransportCounters& counters);
-  // Everything on it must be closed, completed and flushed(), and stop_accepting() called a while ago:
-  // UCX 1.13 lets a connection that is just being made use the listener after its end. Which is why the
-  // listener goes last, together with the worker.
+  // Everything on it must be closed, completed and flushed(), and everybody turned_away().
   ~Plane() override;
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
@@ -64,9 +62,11 @@ class Plane final : public EventSource {
   // endpoint's lanes live on until what was begun on them ends (reads out of other processes go 4 MiB a
   // progress), and a worker that is destroyed before ends the process. To be asked again after more progress.
   bool flushed();
-  void reject_requests();
   void stop_accepting();
-  // Gives the port back. After stop_accepting() and a while.
+  // After stop_accepting(), with every endpoint closed: nobody is left who has just been connecting. UCX 1.13
+  // lets such a connection use the listener after its end. To be asked again after more progress.
+  bool turned_away();
+  // Gives the port back, with connections still open. After stop_accepting() and a while.
   void stop_listening();
   // Another plane has taken its place.
   void retire() { retired_ = true; }
@@ -111,6 +111,7 @@ class Plane final : public EventSource {
  private:
   Status open_endpoint(ucp_ep_params_t params, Endpoint* endpoint, const char* what);
   void register_handlers();
+  void reject_requests();
   void listen_for_self();
   bool speak_to_self();
   void heard() { silent_calls_ = 0, spoke_to_self_ns_ = 0; }

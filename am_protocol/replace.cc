@@ -6,7 +6,8 @@
 namespace sidecar {
 namespace {
 
-constexpr TimeNs kLastRequestsNs = 10 * kMillisecond;  // as in shut_down(): for what is just being accepted
+constexpr TimeNs kLastRequestsNs =
+    10 * kMillisecond;  // for connections being made to become requests, and be rejected
 constexpr TimeNs kRetiredNs = 10 * kMillisecond;
 constexpr int kBudget = 64;
 
@@ -31,10 +32,7 @@ void UcxTransportImpl::replace_local() {
   if (old.listening()) {
     options_.local_listen = old.address().view();
     old.stop_accepting();
-    for (const TimeNs begin = Loop::now_ns(); Loop::now_ns() - begin < kLastRequestsNs;) {
-      old.drain();
-      old.reject_requests();
-    }
+    for (const TimeNs begin = Loop::now_ns(); Loop::now_ns() - begin < kLastRequestsNs;) old.drain();
     old.stop_listening();
   }
   auto plane = make_plane(PlaneKind::kLocal);

@@ -8,8 +8,6 @@
 namespace sidecar {
 namespace {
 
-constexpr TimeNs kAcceptedNs =
-    10 * kMillisecond;  // for connections being made to become requests, and be rejected
 constexpr TimeNs kShutDownNs = 250 * kMillisecond;
 
 }  // namespace
@@ -147,19 +145,19 @@ void UcxTransportImpl::shut_down() {
   closing_down_ = true;
   bool said_goodbye = false;
   links_.for_each([&](Link& link) { said_goodbye |= link.said_goodbye; });
-  bool listening = false;
   for (Plane* plane : {local_.get(), net_.get()}) {
-    if (plane == nullptr) continue;
-    plane->stop_accepting();
-    listening |= plane->listening();
+    if (plane != nullptr) plane->stop_accepting();
   }
-  const TimeNs wait = said_goodbye ? kGoodbyeLingerNs / 4 : listening ? kAcceptedNs : 0;
+  const TimeNs wait = said_goodbye ? kGoodbyeLingerNs / 4 : 0;
   const TimeNs begin = Loop::now_ns();
   while (Loop::now_ns() - begin < wait) take_back();
   close_everything();
-  do take_back();
-  while (!quiet() && Loop::now_ns() - begin < kShutDownNs);
-  if (quiet()) return;
+  int quiet_looks = 0;  // twice: UCX's thread may have just had a connection in its hands
+  while (quiet_looks < 2 && Loop::now_ns() - begin < kShutDownNs) {
+    take_back();
+    quiet_looks = quiet() ? quiet_looks + 1 : 0;
+  }
+  if (quiet_looks == 2) return;
   LOG_WARN(
       "UCX keeps {} sends, {} receives and perhaps more of connections to processes that do not run: left in "
       "memory",
@@ -172,7 +170,10 @@ void UcxTransportImpl::shut_down() {
   };
   static auto* const all_left = new std::vector<Left>;
   Left& left = all_left->emplace_back(std::move(pools_));
-  each_plane([&](Plane& plane) { left.planes.push_back(plane.abandon()); });
+  each_plane([&](Plane& plane) {
+    plane.turned_away();
+    left.planes.push_back(plane.abandon());
+  });
 }
 
 void UcxTransportImpl::close_everything() {
@@ -190,7 +191,6 @@ void UcxTransportImpl::take_back() {
     while (!plane.inbox.empty()) release(plane, plane.inbox.pop());
     plane.inbox.reset();
     plane.drain();
-    plane.reject_requests();
     take_closed(plane);
   });
   payloads_.for_each([&](Payload& payload) {
@@ -208,7 +208,7 @@ void UcxTransportImpl::take_back() {
 bool UcxTransportImpl::quiet() {
   bool idle = sends_.empty() && payloads_.empty() && endpoints_.size() == 0;
   each_plane([&](const Plane& plane) { idle &= plane.inbox.empty() && plane.closed.empty(); });
-  each_plane([&](Plane& plane) { idle = idle && plane.flushed(); });
+  each_plane([&](Plane& plane) { idle = idle && plane.turned_away() && plane.flushed(); });
   return idle;
 }
 

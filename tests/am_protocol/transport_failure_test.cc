@@ -2,10 +2,14 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
+#include "am_protocol/address.h"
+#include "core/fd.h"
 #include "tests/am_protocol/peer_process.h"
 #include "tests/am_protocol/transport_fixture.h"
 
@@ -152,6 +156,26 @@ TEST_P(TransportFailure, DestructionWithEverythingUnderWay) {
     for (int i = 0; i < round; ++i) loop_->run_once(Wait::kNo);
     round % 2 == 0 ? server.reset() : client.reset();
     loop_.run_until([] { return false; }, 10 * kMillisecond);
+  }
+}
+
+// What has connected and not said what it wants yet would use the listener after its end.
+TEST_P(TransportFailure, WhoConnectsAndSaysNothingIsHungUpOnWhenATransportEnds) {
+  auto server = std::make_unique<Side>(server_options(local()), *loop_);
+  const auto address = parse_address(address_of(*server).view(), HostNames::kRefuse);
+  ASSERT_TRUE(address);
+  std::vector<Fd> silent;
+  for (int i = 0; i < 20; ++i) {
+    const Fd& fd = silent.emplace_back(socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(fd.get(), address->get(), address->length), 0);
+    ASSERT_EQ(write(fd.get(), "half a word", i % 12), i % 12);
+  }
+  server.reset();
+  for (const Fd& fd : silent) {
+    pollfd waits{fd.get(), POLLIN, 0};
+    ASSERT_EQ(poll(&waits, 1, 1000), 1);
+    char byte = 0;
+    EXPECT_LE(read(fd.get(), &byte, 1), 0);
   }
 }
 
