@@ -55,7 +55,9 @@ TEST_F(TransportStuck, BothSidesHearOfItAndTheLoopSleepsAgain) {
   make_holes();
   ASSERT_TRUE(loop_.run_until([&] { return !server.downs.empty() && !client.downs.empty(); }, kNoticed));
   ASSERT_TRUE(loop_.run_until([&] { return replaced(server) == 1 && replaced(client) == 1; }, kNoticed));
-  EXPECT_EQ(server.downs[0].second.code, Errc::kPeerLost);
+  const auto noticed = [](const Side& side) { return side.downs[0].second.code == Errc::kPeerLost; };
+  EXPECT_TRUE(noticed(server) || noticed(client))
+      << "whoever did not notice first hears that the connection broke";
   EXPECT_EQ(address_of(server), address);
   loop_.run_until_idle();
 
