@@ -15,6 +15,10 @@ constexpr unsigned kAmIds = 65536;
 // one at a time: it takes more only while there always are more.
 constexpr int kFifoLooks = 64;
 
+// See settle(): of the first, 4 MiB each.
+constexpr int kLastLooks = 1024;
+constexpr int kIdleLooks = 16;
+
 // A tenth of a second or so of nothing but progress: a sleeping process never comes so far.
 constexpr std::uint32_t kSilentCallsMax = 1u << 17;
 constexpr TimeNs kStuckNs = 1 * kSecond;
@@ -150,17 +154,12 @@ void Plane::drain() {
   in_progress_ = false;
 }
 
-bool Plane::flushed() {
-  if (!local()) return true;
-  if (flush_ == nullptr) {
-    const ucp_request_param_t param{};
-    const ucs_status_ptr_t request = ucp_worker_flush_nbx(worker(), &param);
-    if (!UCS_PTR_IS_PTR(request)) return request == nullptr;
-    flush_ = request;
-  }
-  if (ucp_request_check_status(flush_) == UCS_INPROGRESS) return false;
-  ucp_request_free(std::exchange(flush_, nullptr));
-  return true;
+void Plane::settle() {
+  CHECK(!in_progress_);
+  in_progress_ = true;
+  for (int looks = 0, idle = 0; looks < kLastLooks && idle < kIdleLooks; ++looks)
+    idle = ucp_worker_progress(worker()) > 0 ? 0 : idle + 1;
+  in_progress_ = false;
 }
 
 bool Plane::progress(int budget) {

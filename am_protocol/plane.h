@@ -33,7 +33,7 @@ class Plane final : public EventSource {
  public:
   Plane(PlaneKind kind, OpenedPlane opened, PlaneOwner& owner, EndpointTable& endpoints,
         TransportCounters& counters);
-  // Everything on it must be closed, completed and flushed(), and everybody turned_away().
+  // Everything on it must be closed and completed, everybody turned_away(), and settle() called.
   ~Plane() override;
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
@@ -58,10 +58,11 @@ class Plane final : public EventSource {
 
   // Progress without acting on anything.
   void drain();
-  // With every endpoint closed: UCX has, of shared memory, also put away what carried them. A closed
-  // endpoint's lanes live on until what was begun on them ends (reads out of other processes go 4 MiB a
-  // progress), and a worker that is destroyed before ends the process. To be asked again after more progress.
-  bool flushed();
+  // With every endpoint closed, before the end: lets UCX put away what carried them. A closed endpoint's
+  // lanes live on until what was begun on them ends (reads out of other processes go 4 MiB a progress), and a
+  // worker that is destroyed before ends the process. What waits for room in a queue that nobody empties may
+  // stay.
+  void settle();
   void stop_accepting();
   // After stop_accepting(), with every endpoint closed: nobody is left who has just been connecting. UCX 1.13
   // lets such a connection use the listener after its end. To be asked again after more progress.
@@ -141,7 +142,6 @@ class Plane final : public EventSource {
   // that time: progress would find nothing, and arming again nothing new.
   bool resting_ = false;
   bool retired_ = false;
-  void* flush_ = nullptr;  // UCX's request, while flushed() waits for it
 
   // See listen_for_self().
   Endpoint* to_self_ = nullptr;

@@ -61,11 +61,15 @@ void UcxTransportImpl::replace_local() {
 // would never let it sleep.
 void UcxTransportImpl::progress_retired() {
   for (const auto& plane : retired_) plane->progress(kBudget);
-  std::erase_if(retired_, [&](const auto& plane) { return is_done_with(*plane); });
+  std::erase_if(retired_, [&](const auto& plane) {
+    if (!is_done_with(*plane)) return false;
+    plane->settle();
+    return true;
+  });
   if (!retired_.empty()) deadlines_.set_in(retired_timer_, kRetiredNs);
 }
 
-bool UcxTransportImpl::is_done_with(Plane& plane) {
+bool UcxTransportImpl::is_done_with(const Plane& plane) {
   bool done =
       plane.inbox.empty() && plane.closed.empty() && plane.received.empty() && plane.received_earlier.empty();
   const auto check = [&](const auto& user) { done &= user.plane != &plane; };
@@ -73,7 +77,7 @@ bool UcxTransportImpl::is_done_with(Plane& plane) {
   endpoints_.for_each(check);
   payloads_.for_each(check);
   sends_.for_each(check);
-  return done && plane.flushed();
+  return done;
 }
 
 }  // namespace sidecar

@@ -39,11 +39,7 @@ std::vector<Setting> transport_settings(PlaneKind kind, bool cma) {
 
 // Read from the context's own configuration.
 std::vector<Setting> context_settings(PlaneKind kind, bool cma, const std::string& devices) {
-  std::vector<Setting> settings{
-      {"KEEPALIVE_INTERVAL", "1s"},
-      {"MAX_RNDV_RAILS", "1"},
-      {"FLUSH_WORKER_EPS", "n"},  // a worker is flushed to see that nothing is left, not to finish what is
-  };
+  std::vector<Setting> settings{{"KEEPALIVE_INTERVAL", "1s"}, {"MAX_RNDV_RAILS", "1"}};
   if (kind == PlaneKind::kLocal) {
     settings.push_back({"TLS", cma ? "sysv,posix,cma,tcp" : "sysv,posix,tcp"});
     settings.push_back({"NET_DEVICES", "lo"});

@@ -132,7 +132,7 @@ class UcxTransportImpl final : public UcxTransport, private PlaneOwner, private 
   void on_stuck(Plane& plane) override;
   void replace_local();
   void progress_retired();
-  bool is_done_with(Plane& plane);
+  bool is_done_with(const Plane& plane);
 
   template <class Visit>
   void each_plane(Visit&& visit) {
