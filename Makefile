@@ -75,7 +75,7 @@ demo: build ## four sidecars as two nodes on this machine move real data (under 
 	$(call say,two nodes of two sidecars each; ends by itself in under a minute)
 	@build/bin/sidecar-demo
 
-test: build deps-python ## every test (the first time about 25 minutes on 2 cores, then 11)
+test: build deps-python ## every test (the first time about half an hour on 2 cores, then 11 minutes)
 	$(call say,the tests (the first time about 8 minutes on 2 cores; then seconds))
 	@cmake --preset release -DSIDECAR_PYTHON=$(PYTHON) --log-level=WARNING > /dev/null
 	@cmake --build build -j $(JOBS)
@@ -85,7 +85,7 @@ test: build deps-python ## every test (the first time about 25 minutes on 2 core
 skipped: ## why tests of the last `make test` were skipped
 	@grep -A2 -hE '^\[  SKIPPED \]|: Skipped$$' build/Testing/Temporary/LastTest.log || echo "none was"
 
-check: build deps-check ## format, layers, headers, wire compatibility, clang-tidy (about 10 minutes, then only what changed)
+check: build deps-check ## format, layers, headers, wire compatibility, clang-tidy (about 20 minutes, then only what changed)
 	$(call say,format)
 	@git ls-files '*.c' '*.cc' '*.h' | xargs clang-format-19 --dry-run --Werror
 	$(call say,layers and file sizes)
@@ -100,7 +100,7 @@ check: build deps-check ## format, layers, headers, wire compatibility, clang-ti
 	  [ -z "$$changed" ] || { echo "changed: $$changed"; exit 1; }
 	$(call say,every header on its own (about 2 minutes))
 	@cmake --build build -j $(JOBS) --target check_headers
-	$(call say,clang-tidy (about 6 minutes))
+	$(call say,clang-tidy (about a quarter of an hour, then only what changed))
 	@python3 tests/run_tidy.py build
 
 format: deps-check ## rewrite the sources with clang-format
@@ -111,8 +111,8 @@ asan: deps ## every test under AddressSanitizer and UBSan (about 20 minutes)
 	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS)
 	@$(CTEST) --test-dir build-asan
 
-asan-smoke: deps ## the same without most end-to-end tests and soaks (about 10 minutes)
-	$(call say,unit and contract tests and a few end-to-end tests under ASan and UBSan; about 10 minutes)
+asan-smoke: deps ## the same without most end-to-end tests and soaks (about 15 minutes)
+	$(call say,unit and contract tests and a few end-to-end tests under ASan and UBSan; about 15 minutes)
 	@cmake --preset asan > /dev/null && cmake --build build-asan -j $(JOBS) \
 	  --target tests_unit tests_contract tests_fuzz sidecar-demo $(SMOKE_PROGRAMS)
 	@$(CTEST) --test-dir build-asan -L 'unit|contract|fuzz' -E 'Soak.*[2-9]$$'
