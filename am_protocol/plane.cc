@@ -147,19 +147,17 @@ bool Plane::close(Endpoint* endpoint) {
   return closed_now;
 }
 
-void Plane::drain() {
+bool Plane::drain() {
   CHECK(!in_progress_);
   in_progress_ = true;
-  ucp_worker_progress(worker());
+  const bool worked = ucp_worker_progress(worker()) > 0;
   in_progress_ = false;
+  return worked;
 }
 
 void Plane::settle() {
-  CHECK(!in_progress_);
-  in_progress_ = true;
   for (int looks = 0, idle = 0; looks < kLastLooks && idle < kIdleLooks; ++looks)
-    idle = ucp_worker_progress(worker()) > 0 ? 0 : idle + 1;
-  in_progress_ = false;
+    idle = drain() ? 0 : idle + 1;
 }
 
 bool Plane::progress(int budget) {

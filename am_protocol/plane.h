@@ -56,8 +56,8 @@ class Plane final : public EventSource {
   bool arm() override;
   void wake() override { touch(); }
 
-  // Progress without acting on anything.
-  void drain();
+  // Progress without acting on anything. True: UCX found something to do.
+  bool drain();
   // With every endpoint closed, before the end: lets UCX put away what carried them. A closed endpoint's
   // lanes live on until what was begun on them ends (reads out of other processes go 4 MiB a progress), and a
   // worker that is destroyed before ends the process. What waits for room in a queue that nobody empties may
