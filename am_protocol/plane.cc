@@ -19,8 +19,9 @@ constexpr int kFifoLooks = 64;
 constexpr int kLastLooks = 1024;
 constexpr int kIdleLooks = 16;
 
-// A tenth of a second or so of nothing but progress: a sleeping process never comes so far.
-constexpr std::uint32_t kSilentCallsMax = 1u << 17;
+// Some 30 ms of nothing but progress (under ASan half a second, and load multiplies it): a sleeping process
+// never comes so far.
+constexpr std::uint32_t kSilentCallsMax = 1u << 14;
 constexpr TimeNs kStuckNs = 1 * kSecond;
 
 // `word` stays where it is until the send completes.

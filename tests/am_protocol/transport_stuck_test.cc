@@ -12,7 +12,7 @@ namespace sidecar::testing {
 namespace {
 
 constexpr std::size_t kMiB = 1u << 20;
-constexpr TimeNs kNoticed = 20 * kSecond;  // a second and a half on a machine that has nothing else to do
+constexpr TimeNs kNoticed = 20 * kSecond;  // little more than a second on an idle machine
 
 class TransportStuck : public ::testing::Test {
  protected:
